@@ -1,0 +1,155 @@
+//! What the control plane asks of the edge, over `run/router.sock`. Tables go whole and by
+//! generation, so sending one twice changes nothing, and a control plane that died between two
+//! lines can send everything again.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use zarpar_model::RouteTable;
+
+use crate::{ClientError, LineReader, LineWriter};
+
+/// A request to the edge. A connection may send many, one at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum EdgeRequest {
+    /// Put this table in force: durable on the edge's disk, then visible, then answered.
+    Apply {
+        /// The table.
+        table: RouteTable,
+    },
+    /// Wait until none of these targets holds a request. A target the edge does not know holds
+    /// none. Asked only about targets that are no longer in the table.
+    WaitDrained {
+        /// The targets.
+        targets: Vec<SocketAddr>,
+        /// The limit in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Who are you, and which table is in force?
+    Status,
+}
+
+/// An answer of the edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum EdgeReply {
+    /// The table of this generation, or a newer one, is in force.
+    Applied {
+        /// The generation in force.
+        generation: u64,
+    },
+    /// The wait is over; who is still in `remaining` was not done within the limit.
+    Drained {
+        /// Targets that still hold requests.
+        remaining: Vec<TargetLoad>,
+    },
+    /// About the edge.
+    Status {
+        /// Its process id.
+        pid: u32,
+        /// The generation in force; 0 before the first table.
+        generation: u64,
+        /// Where it listens for HTTP.
+        http: SocketAddr,
+    },
+    /// It was not done, and why.
+    Refused {
+        /// For the log.
+        text: String,
+    },
+}
+
+/// A target and the requests it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetLoad {
+    /// The target.
+    pub address: SocketAddr,
+    /// Requests whose answer has not ended.
+    pub requests: u64,
+}
+
+/// A connection to the edge.
+#[derive(Debug)]
+pub struct EdgeClient {
+    reader: LineReader<OwnedReadHalf>,
+    writer: LineWriter<OwnedWriteHalf>,
+}
+
+impl EdgeClient {
+    /// Connects to the edge's socket.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] when nobody listens there.
+    pub async fn connect(socket: &Path) -> Result<EdgeClient, ClientError> {
+        let stream = UnixStream::connect(socket)
+            .await
+            .map_err(|error| ClientError::not_running("zarpar router", socket, error))?;
+        let (reader, writer) = stream.into_split();
+        Ok(EdgeClient {
+            reader: LineReader::new(reader),
+            writer: LineWriter::new(writer),
+        })
+    }
+
+    /// Puts a table in force and returns the generation that is.
+    ///
+    /// # Errors
+    /// [`ClientError`], [`ClientError::Refused`] when the table contradicts itself.
+    pub async fn apply(&mut self, table: RouteTable) -> Result<u64, ClientError> {
+        match self.ask(&EdgeRequest::Apply { table }).await? {
+            EdgeReply::Applied { generation } => Ok(generation),
+            other => Err(ClientError::unexpected(&other)),
+        }
+    }
+
+    /// Waits until the targets hold no request, at most `limit`; returns those that still do.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn wait_drained(
+        &mut self,
+        targets: Vec<SocketAddr>,
+        limit: Duration,
+    ) -> Result<Vec<TargetLoad>, ClientError> {
+        let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        match self
+            .ask(&EdgeRequest::WaitDrained {
+                targets,
+                timeout_ms,
+            })
+            .await?
+        {
+            EdgeReply::Drained { remaining } => Ok(remaining),
+            other => Err(ClientError::unexpected(&other)),
+        }
+    }
+
+    /// The edge's process id, generation and address.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&mut self) -> Result<(u32, u64, SocketAddr), ClientError> {
+        match self.ask(&EdgeRequest::Status).await? {
+            EdgeReply::Status {
+                pid,
+                generation,
+                http,
+            } => Ok((pid, generation, http)),
+            other => Err(ClientError::unexpected(&other)),
+        }
+    }
+
+    async fn ask(&mut self, request: &EdgeRequest) -> Result<EdgeReply, ClientError> {
+        self.writer.send(request).await?;
+        match self.reader.next().await? {
+            Some(EdgeReply::Refused { text }) => Err(ClientError::Refused { text, code: 1 }),
+            Some(reply) => Ok(reply),
+            None => Err(ClientError::Closed),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The contract on zarpar's two unix sockets: what a client may ask of the control plane, what
+//! the control plane may ask of the edge, and how both answer. One JSON value a line, at most
+//! [`MAX_LINE`] bytes, so that a broken peer can never make the other one grow.
+#![warn(missing_docs)]
+
+mod client;
+mod edge;
+mod frame;
+mod lines;
+mod reply;
+mod request;
+
+pub use client::{Client, ClientError};
+pub use edge::{EdgeClient, EdgeReply, EdgeRequest, TargetLoad};
+pub use frame::{Bytes64, ClientFrame, Frame, OutputStream};
+pub use lines::{LineError, LineReader, LineWriter, MAX_LINE};
+pub use reply::{
+    AppView, DeploymentView, DomainView, ProcessView, ReleaseView, TokenCreated, TokenView,
+};
+pub use request::{RefUpdate, Request};

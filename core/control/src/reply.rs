@@ -1,0 +1,121 @@
+//! The answers of listings: what `--json` prints, so fields are only ever added. Times are RFC
+//! 3339 in UTC.
+
+use serde::{Deserialize, Serialize};
+
+/// An app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppView {
+    /// Its name.
+    pub name: String,
+    /// `live`, `no release`, or what is wrong, in words.
+    pub state: String,
+    /// The active release, `v3`.
+    pub release: Option<String>,
+    /// The commit of it.
+    pub commit: Option<String>,
+    /// The hosts, the main one first.
+    pub domains: Vec<String>,
+    /// The first address of the app on this server.
+    pub url: String,
+    /// The deploy branch.
+    pub branch: String,
+    /// Whether it has a Postgres.
+    pub postgres: bool,
+    /// What `git remote add` takes, without the token.
+    pub remote: String,
+    /// When it was made.
+    pub created_at: String,
+}
+
+/// A release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseView {
+    /// `v3`.
+    pub release: String,
+    /// `active`, `retired`, …
+    pub state: String,
+    /// The commit.
+    pub commit: String,
+    /// The release it repeats, for a rollback or restart.
+    pub origin: Option<String>,
+    /// Who or what triggered it.
+    pub by: String,
+    /// When.
+    pub created_at: String,
+    /// The image's id.
+    pub image: String,
+    /// The deployment that made it.
+    pub deployment: u64,
+}
+
+/// A deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentView {
+    /// Its number.
+    pub id: u64,
+    /// `push`, `deploy`, `rollback`, `restart`.
+    pub kind: String,
+    /// `queued`, `building`, `live`, `failed`, …
+    pub state: String,
+    /// The step that failed.
+    pub failed_in: Option<String>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// The commit, when it is about one.
+    pub commit: Option<String>,
+    /// The release it made.
+    pub release: Option<String>,
+    /// Who or what asked.
+    pub by: String,
+    /// When it was accepted.
+    pub created_at: String,
+    /// From its start to its end, in seconds.
+    pub seconds: Option<f64>,
+}
+
+/// A container of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessView {
+    /// `web`, `worker`, `postgres`, …
+    pub process: String,
+    /// The release it belongs to.
+    pub release: Option<String>,
+    /// The engine's word: `running`, `exited`, …
+    pub state: String,
+    /// The container's id, 12 digits.
+    pub container: String,
+    /// Where it listens.
+    pub address: Option<String>,
+    /// Since when it is up.
+    pub started_at: Option<String>,
+}
+
+/// A token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    /// Its name.
+    pub name: String,
+    /// The apps it may touch; absent for all.
+    pub apps: Option<Vec<String>>,
+    /// When it was made.
+    pub created_at: String,
+}
+
+/// A new token. The secret is shown this once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCreated {
+    /// Its name.
+    pub name: String,
+    /// The secret.
+    pub token: String,
+}
+
+/// A host of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainView {
+    /// The host.
+    pub domain: String,
+    /// Whether it is the main one.
+    pub main: bool,
+}

@@ -1,0 +1,181 @@
+//! What a client may ask. Names are parsed types, so a request that reached a handler is well
+//! formed; unknown fields are refused, because an option that is silently dropped is a lie.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use zarpar_model::{
+    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, ReleaseNumber,
+};
+
+/// One request; the first line of a connection to the control socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// The `pre-receive` hook: may these references be moved at all? `Done` or `Refused`.
+    CheckPush {
+        /// The app whose repository is pushed to.
+        app: AppName,
+        /// Every reference of the push.
+        updates: Vec<RefUpdate>,
+    },
+    /// The `update` hook: deploy this commit. Events, then `Done` with 0 when it is live.
+    Push {
+        /// The app.
+        app: AppName,
+        /// The commit.
+        commit: CommitId,
+        /// Who pushes.
+        by: String,
+    },
+    /// Make an app. Replies [`crate::AppView`].
+    AppCreate {
+        /// Its name.
+        name: AppName,
+        /// Its hosts; `NAME.localhost` when empty.
+        domains: Vec<HostName>,
+        /// Whether it gets a Postgres.
+        postgres: bool,
+        /// The branch whose pushes are deployed.
+        branch: BranchName,
+    },
+    /// All apps. Replies a list of [`crate::AppView`].
+    AppList,
+    /// One app. Replies [`crate::AppView`].
+    AppInfo {
+        /// Its name.
+        name: AppName,
+    },
+    /// Remove an app with its containers, images, database, files and history.
+    AppDestroy {
+        /// Its name.
+        name: AppName,
+    },
+    /// Make a token. Replies [`crate::TokenCreated`].
+    TokenCreate {
+        /// Its name.
+        name: AppName,
+        /// The apps it may touch; all when empty.
+        apps: Vec<AppName>,
+    },
+    /// All tokens. Replies a list of [`crate::TokenView`].
+    TokenList,
+    /// Make a token worthless.
+    TokenRevoke {
+        /// Its name.
+        name: AppName,
+    },
+    /// Add hosts to an app and start it anew with them. Events.
+    DomainAdd {
+        /// The app.
+        app: AppName,
+        /// The hosts.
+        hosts: Vec<HostName>,
+    },
+    /// Take hosts from an app. Events.
+    DomainRemove {
+        /// The app.
+        app: AppName,
+        /// The hosts.
+        hosts: Vec<HostName>,
+    },
+    /// The hosts of an app. Replies a list of [`crate::DomainView`].
+    DomainList {
+        /// The app.
+        app: AppName,
+    },
+    /// Change variables. Events when the app restarts.
+    EnvChange {
+        /// The app.
+        app: AppName,
+        /// New values; `None` removes.
+        changes: BTreeMap<EnvKey, Option<String>>,
+        /// Whether the active release is started anew with them at once.
+        restart: bool,
+    },
+    /// The user's own variables. Replies a map.
+    EnvList {
+        /// The app.
+        app: AppName,
+    },
+    /// Deploy a commit of the repository: the tip of the deploy branch, or what `revision` names
+    /// (a full commit id or a branch). Events.
+    Deploy {
+        /// The app.
+        app: AppName,
+        /// A commit id or branch.
+        revision: Option<String>,
+        /// Who asks.
+        by: String,
+    },
+    /// The last deployments. Replies a list of [`crate::DeploymentView`].
+    DeploymentList {
+        /// The app.
+        app: AppName,
+    },
+    /// The events of a deployment from its start. Events.
+    DeploymentFollow {
+        /// The app.
+        app: AppName,
+        /// Which.
+        id: DeploymentId,
+    },
+    /// The kept releases. Replies a list of [`crate::ReleaseView`].
+    ReleaseList {
+        /// The app.
+        app: AppName,
+    },
+    /// Make an earlier release live. Events.
+    Rollback {
+        /// The app.
+        app: AppName,
+        /// Which; the one before the active one when absent.
+        to: Option<ReleaseNumber>,
+        /// Who asks.
+        by: String,
+    },
+    /// What the app's containers print. Output.
+    Logs {
+        /// The app.
+        app: AppName,
+        /// Whether to go on with what comes.
+        follow: bool,
+        /// How many of the last lines of each container.
+        lines: u32,
+        /// One process alone.
+        process: Option<ProcessName>,
+    },
+    /// Run a command in a container of its own of the active release. Output, input.
+    Run {
+        /// The app.
+        app: AppName,
+        /// The command and its arguments; no shell reads them.
+        command: Vec<String>,
+        /// Whether it gets a terminal.
+        tty: bool,
+    },
+    /// The processes of an app. Replies a list of [`crate::ProcessView`].
+    ProcessList {
+        /// The app.
+        app: AppName,
+    },
+    /// Change how many containers processes have. Events.
+    ProcessScale {
+        /// The app.
+        app: AppName,
+        /// Processes and their numbers.
+        counts: BTreeMap<ProcessName, u32>,
+    },
+}
+
+/// One line of what git gives a `pre-receive` hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefUpdate {
+    /// The object before; null when the reference is new.
+    pub old: CommitId,
+    /// The object after; null when the reference is removed.
+    pub new: CommitId,
+    /// The full name of the reference, as the client sent it: never trusted, only compared.
+    pub reference: String,
+}

@@ -1,0 +1,33 @@
+//! The words of zarpar as values: names, records, state machines, the route table,
+//! `zarpar.toml`. Nothing here does I/O or looks at a clock, so every rule in this crate can be
+//! tested with plain values, and every other crate may depend on it.
+#![warn(missing_docs)]
+
+mod event;
+mod name;
+mod phase;
+mod project;
+mod record;
+mod span;
+mod static_index;
+mod table;
+mod timestamp;
+
+pub use event::{Event, EventKind};
+pub use name::{
+    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, NameError, ProcessName,
+    ReleaseNumber,
+};
+pub use phase::{Outcome, Phase, PhaseError, PhaseEvent, WorkPhase};
+pub use project::{
+    BuildConfig, DeployConfig, HealthConfig, MountConfig, ProjectConfig, ProjectError,
+    ReleaseConfig, StatusRange, WebConfig,
+};
+pub use record::{
+    App, AppSettings, Deployment, DeploymentKind, Release, ReleaseError, ReleaseState, Scope,
+    Target, Token,
+};
+pub use span::{SpanError, parse_span, show_span};
+pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
+pub use table::{MediaRoute, Route, RouteTable, StaticRoute, TableError};
+pub use timestamp::Timestamp;

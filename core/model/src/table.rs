@@ -1,0 +1,166 @@
+//! The route table: all the edge knows. It is whole and immutable; a new one replaces it, and
+//! its generation only grows. Address and static set of an app stand in one route, so a swap
+//! changes both at once.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AppName, HostName};
+
+/// Every route the edge serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTable {
+    /// Grows with each table; the edge refuses an older one.
+    pub generation: u64,
+    /// The routes.
+    pub routes: Vec<Route>,
+}
+
+/// What answers for the hosts of one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The app.
+    pub app: AppName,
+    /// The release, for logs and `zarpar ps`; shown as `v12`.
+    pub release: String,
+    /// The hosts; no host stands in two routes.
+    pub hosts: Vec<HostName>,
+    /// Where the web process listens; empty gives the 503 page.
+    pub targets: Vec<SocketAddr>,
+    /// Static files, when the app has them.
+    #[serde(default, rename = "static")]
+    pub static_files: Option<StaticRoute>,
+    /// Uploaded files, when the app has them.
+    #[serde(default)]
+    pub media: Option<MediaRoute>,
+    /// The largest request body in bytes (20 MB unless the app says otherwise).
+    #[serde(default = "default_body_limit")]
+    pub body_limit: u64,
+    /// How long an app may take to begin its answer, in milliseconds.
+    #[serde(default = "default_response_timeout")]
+    pub response_timeout_ms: u64,
+}
+
+/// The limit the guide's Nginx has (`client_max_body_size 20M`).
+fn default_body_limit() -> u64 {
+    20 * 1024 * 1024
+}
+
+/// Nginx's `proxy_read_timeout`.
+fn default_response_timeout() -> u64 {
+    60_000
+}
+
+/// Static files by content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticRoute {
+    /// The path they are below, with slashes at both ends: `/static/`.
+    pub url: String,
+    /// The app's folder, with `sets/<id>` (a static index) and `blobs/<hh>/<sha256>`.
+    pub root: PathBuf,
+    /// The sets, newest first. A path is looked for in each in turn, so a page of an older
+    /// release still finds its hashed files.
+    pub sets: Vec<String>,
+}
+
+/// Uploaded files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaRoute {
+    /// The path they are below, with slashes at both ends: `/media/`.
+    pub url: String,
+    /// The folder on the host.
+    pub root: PathBuf,
+}
+
+/// Why a table cannot be in force.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// Two routes want the same host.
+    #[error("the host `{host}` stands in two routes, the second is that of `{app}`")]
+    HostTwice {
+        /// The host.
+        host: HostName,
+        /// The second app.
+        app: AppName,
+    },
+    /// A URL prefix that is no folder of the site.
+    #[error(
+        "expected a path such as `/static/` with slashes at both ends in the route of `{app}`, found `{url}`"
+    )]
+    Url {
+        /// The app.
+        app: AppName,
+        /// The prefix.
+        url: String,
+    },
+}
+
+impl RouteTable {
+    /// Looks for contradictions.
+    ///
+    /// # Errors
+    /// [`TableError`] with the first one found.
+    pub fn check(&self) -> Result<(), TableError> {
+        let mut seen = HashSet::new();
+        for route in &self.routes {
+            for host in &route.hosts {
+                if !seen.insert(host) {
+                    return Err(TableError::HostTwice {
+                        host: host.clone(),
+                        app: route.app.clone(),
+                    });
+                }
+            }
+            let static_url = route.static_files.as_ref().map(|files| &files.url);
+            let media_url = route.media.as_ref().map(|files| &files.url);
+            for url in [static_url, media_url].into_iter().flatten() {
+                if !(url.len() >= 2 && url.starts_with('/') && url.ends_with('/')) {
+                    return Err(TableError::Url {
+                        app: route.app.clone(),
+                        url: url.clone(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn table(json: &str) -> RouteTable {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_host_belongs_to_one_route() {
+        let table = table(
+            r#"{"generation": 1, "routes": [
+                {"app": "a", "release": "v1", "hosts": ["x.test"], "targets": []},
+                {"app": "b", "release": "v1", "hosts": ["x.test"], "targets": ["10.0.0.2:8000"]}]}"#,
+        );
+        assert_eq!(table.routes[0].body_limit, 20 * 1024 * 1024);
+        assert!(table.check().unwrap_err().to_string().contains("`x.test`"));
+    }
+
+    #[test]
+    fn the_site_root_is_no_static_prefix() {
+        for url in ["/", "static/", "/static", ""] {
+            let json = format!(
+                r#"{{"generation": 1, "routes": [{{"app": "a", "release": "v1", "hosts": [], "targets": [],
+                    "media": {{"url": "{url}", "root": "/m"}}}}]}}"#
+            );
+            assert!(table(&json).check().is_err(), "{url}");
+        }
+    }
+}
