@@ -1,1 +1,157 @@
-//! zarpar-builder
+//! From a durable deployment to a release that answers requests: the pipeline of one push, the
+//! queue before it, and the recovery after a crash.
+//!
+//! What can never happen: two deployments of one app at a time; an app without its old release
+//! because a new one failed; a visible change before the record of it is durable. What a crash
+//! leaves behind is named by the store or carries the deployment's label, and [`Builder::recover`]
+//! finishes or removes it.
+
+mod build;
+mod candidate;
+mod checkout;
+mod context;
+mod dockerfile;
+mod dockerignore;
+mod edge;
+mod env;
+mod error;
+mod journal;
+mod pipeline;
+mod plan;
+mod queue;
+mod recovery;
+mod release_tasks;
+mod retention;
+mod static_store;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Mutex;
+use zarpar_engine::Engine;
+use zarpar_model::{
+    App, AppName, DeploymentId, EventKind, Instance, ProjectConfig, ReleaseNumber, Timestamp,
+};
+use zarpar_services::Postgres;
+use zarpar_store::Store;
+
+pub use checkout::{Checkout, CheckoutError};
+pub use env::Surroundings;
+pub use error::DeployError;
+pub use journal::{Follower, Journal};
+pub use plan::{Plan, PlanError};
+pub use queue::Queue;
+pub use static_store::{StaticError, StaticStore};
+
+/// Everything a deployment needs; clones share it.
+#[derive(Clone)]
+pub struct Builder {
+    store: Store,
+    engine: Engine,
+    instance: Instance,
+    journal: Journal,
+    surroundings: Surroundings,
+    folders: Folders,
+    /// Held while a table is made and sent, so that generations reach the edge in order.
+    table: Arc<Mutex<()>>,
+    /// Drains go on after a deployment has ended.
+    retiring: tokio_util::task::TaskTracker,
+}
+
+/// Where the builder finds and keeps files.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// Bare repositories, `<app>.git`.
+    pub repositories: PathBuf,
+    /// Static files, one folder an app.
+    pub static_files: PathBuf,
+    /// The edge's control socket.
+    pub edge_socket: PathBuf,
+}
+
+impl Builder {
+    /// Puts the parts together; starts nothing.
+    pub fn new(
+        store: Store,
+        engine: Engine,
+        instance: Instance,
+        journal: Journal,
+        surroundings: Surroundings,
+        folders: Folders,
+    ) -> Builder {
+        Builder {
+            store,
+            engine,
+            instance,
+            journal,
+            surroundings,
+            folders,
+            table: Arc::default(),
+            retiring: tokio_util::task::TaskTracker::new(),
+        }
+    }
+
+    /// The logs of deployments.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The names in Docker.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The machine and the edge as apps see them.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// The bare repository of an app.
+    pub fn repository(&self, app: &AppName) -> PathBuf {
+        self.folders.repositories.join(format!("{app}.git"))
+    }
+
+    /// The managed Postgres of an app.
+    pub fn postgres(&self, app: &AppName) -> Postgres {
+        Postgres::new(self.engine.clone(), self.instance.clone(), app.clone())
+    }
+
+    /// The static files of an app.
+    pub fn static_store(&self, app: &AppName) -> StaticStore {
+        StaticStore::new(self.folders.static_files.join(app.as_str()))
+    }
+
+    /// Runs a call to the store off the async threads: it waits for the disk.
+    pub(crate) fn durable<T>(&self, call: impl FnOnce(&Store) -> T) -> T {
+        tokio::task::block_in_place(|| call(&self.store))
+    }
+}
+
+/// A release in the making: what its containers are started with.
+pub(crate) struct Draft<'a> {
+    pub(crate) journal: &'a Journal,
+    pub(crate) app: &'a App,
+    pub(crate) deployment: DeploymentId,
+    pub(crate) number: ReleaseNumber,
+    pub(crate) image: String,
+    pub(crate) user: (u32, u32),
+    pub(crate) django: bool,
+    pub(crate) project: ProjectConfig,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+impl Draft<'_> {
+    pub(crate) fn tell(&self, kind: EventKind) {
+        self.journal.tell(self.deployment, kind);
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    SystemTime::now().into()
+}

@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 mod event;
+mod instance;
 mod name;
 mod phase;
 mod project;
@@ -14,6 +15,9 @@ mod table;
 mod timestamp;
 
 pub use event::{Event, EventKind};
+pub use instance::{
+    Instance, LABEL_APP, LABEL_DEPLOYMENT, LABEL_INSTANCE, LABEL_PROCESS, LABEL_RELEASE,
+};
 pub use name::{
     AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, NameError, ProcessName,
     ReleaseNumber,

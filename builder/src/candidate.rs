@@ -1,0 +1,367 @@
+//! The containers of a release: created with what they need in place (static set, media
+//! volume), started, and asked for their health before anything is routed to them.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_tar::{EntryType, Header};
+use zarpar_engine::{Container, ContainerSpec, LogOptions, RestartPolicy};
+use zarpar_model::{EventKind, HealthConfig, ProcessName, Release, Target, show_span};
+
+use crate::error::DeployError;
+use crate::release_tasks::split_command;
+use crate::{Builder, Draft};
+
+/// The first tries come quickly, because most apps are up within a second or two.
+const QUICK: Duration = Duration::from_millis(100);
+/// How long the tries stay quick.
+const QUICK_FOR: Duration = Duration::from_secs(10);
+/// The limit of one try (design.md §8).
+const TRY: Duration = Duration::from_secs(5);
+/// Lines of a container that ended shown to the pusher.
+const LAST_LINES: u64 = 30;
+
+impl Builder {
+    /// Creates and starts `count` containers of a process.
+    pub(crate) async fn start_process(
+        &self,
+        draft: &Draft<'_>,
+        release: &Release,
+        process: &ProcessName,
+        count: u32,
+    ) -> Result<Vec<Target>, DeployError> {
+        let mut targets = Vec::new();
+        for copy in 1..=count {
+            let container = self.create_process(draft, release, process, copy).await?;
+            self.engine.start(&container).await?;
+            let address = if process.is_web() {
+                Some(self.address(draft, release, &container).await?)
+            } else {
+                None
+            };
+            targets.push(Target {
+                process: process.clone(),
+                container,
+                address,
+            });
+        }
+        Ok(targets)
+    }
+
+    async fn create_process(
+        &self,
+        draft: &Draft<'_>,
+        release: &Release,
+        process: &ProcessName,
+        copy: u32,
+    ) -> Result<String, DeployError> {
+        let app = &draft.app.name;
+        let command = if process.is_web() {
+            release.project.web.command.as_ref()
+        } else {
+            release.project.processes.get(process)
+        };
+        let mut volumes = Vec::new();
+        if let Some(root) = &release.settings.media_root {
+            let volume = self
+                .engine
+                .ensure_volume(
+                    &self.instance.volume(app, "media"),
+                    &self.instance.app_labels(app),
+                )
+                .await?;
+            volumes.push((volume.name, root.clone()));
+        }
+        let spec = ContainerSpec {
+            image: release.image.clone(),
+            command: command
+                .map(|command| split_command(command))
+                .transpose()?
+                .map(|words| expand(words, &draft.env)),
+            env: draft.env.clone(),
+            labels: self.instance.release_labels(
+                app,
+                release.number,
+                draft.deployment,
+                process.as_str(),
+            ),
+            network: Some(self.instance.network(app)),
+            aliases: vec![process.to_string()],
+            volumes,
+            restart: RestartPolicy::UnlessStopped,
+            log_max_bytes: Some(10 << 20),
+            ..ContainerSpec::default()
+        };
+        let name = self.instance.container(app, release.number, process, copy);
+        let id = self.engine.create_container(Some(&name), spec).await?;
+        self.furnish(app, release, &id).await?;
+        Ok(id)
+    }
+
+    /// Puts the static set into `STATIC_ROOT` (Django reads its manifest there) and gives the
+    /// media folder to the user that the app runs as. Works on a container that never ran.
+    pub(crate) async fn furnish(
+        &self,
+        app: &zarpar_model::AppName,
+        release: &Release,
+        id: &str,
+    ) -> Result<(), DeployError> {
+        let settings = &release.settings;
+        if let (Some(set), Some(root)) = (&release.static_set, &settings.static_root) {
+            let archive = self.static_store(app).archive(
+                set,
+                root.trim_start_matches('/').to_owned(),
+                settings.uid,
+                settings.gid,
+            )?;
+            self.engine.upload_archive(id, "/", archive).await?;
+        }
+        if let Some(root) = &settings.media_root {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(EntryType::Directory);
+            header.set_mode(0o755);
+            header.set_size(0);
+            header.set_uid(settings.uid.into());
+            header.set_gid(settings.gid.into());
+            let mut tar = tokio_tar::Builder::new_non_terminated(Vec::new());
+            let failed = |source| {
+                DeployError::Static(crate::static_store::StaticError::Io {
+                    root: root.into(),
+                    source,
+                })
+            };
+            tar.append_data(
+                &mut header,
+                format!("{}/", root.trim_start_matches('/')),
+                tokio::io::empty(),
+            )
+            .await
+            .map_err(failed)?;
+            let bytes = tar.into_inner().await.map_err(failed)?;
+            self.engine
+                .upload_archive(
+                    id,
+                    "/",
+                    futures_util::stream::iter([Ok(Bytes::from(bytes))]),
+                )
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn address(
+        &self,
+        draft: &Draft<'_>,
+        release: &Release,
+        id: &str,
+    ) -> Result<SocketAddr, DeployError> {
+        let network = self.instance.network(&draft.app.name);
+        match self.engine.container(id).await? {
+            Some(container) => match container.ip(&network) {
+                Some(ip) if container.running => Ok(SocketAddr::new(ip, release.port)),
+                _ => Err(self.ended(draft, &container).await),
+            },
+            None => Err(DeployError::Missing {
+                app: draft.app.name.to_string(),
+                what: format!("container `{id}`"),
+            }),
+        }
+    }
+
+    /// Asks a web container until it is healthy, it ended, or the time is over.
+    pub(crate) async fn probe(
+        &self,
+        draft: &Draft<'_>,
+        release: &Release,
+        target: &Target,
+    ) -> Result<(), DeployError> {
+        let Some(address) = target.address else {
+            return Ok(());
+        };
+        let health = &release.project.web.health;
+        let host = draft
+            .app
+            .domains
+            .first()
+            .map_or_else(|| "localhost".to_owned(), ToString::to_string);
+        let began = Instant::now();
+        loop {
+            let found = match tokio::time::timeout(
+                TRY.min(health.timeout),
+                ask(address, &host, &health.path),
+            )
+            .await
+            {
+                Ok(Ok(status)) if health.status.contains(status) => return Ok(()),
+                Ok(Ok(status)) => Found::Status(status),
+                Ok(Err(error)) => Found::Nothing(error.to_string()),
+                Err(_) => Found::Nothing(format!("no answer within {}", show_span(TRY))),
+            };
+            if let Some(container) = self.engine.container(&target.container).await?
+                && (!container.running || container.restart_count > 0)
+            {
+                return Err(self.ended(draft, &container).await);
+            }
+            if began.elapsed() > health.timeout {
+                self.show_last_lines(draft, &target.container).await;
+                return Err(unhealthy(draft, health, host, address.port(), &found));
+            }
+            let pause = if began.elapsed() < QUICK_FOR {
+                QUICK
+            } else {
+                health.interval
+            };
+            tokio::time::sleep(pause.min(health.interval)).await;
+        }
+    }
+
+    async fn ended(&self, draft: &Draft<'_>, container: &Container) -> DeployError {
+        self.show_last_lines(draft, &container.id).await;
+        let reason = if container.oom_killed {
+            ": it ran out of memory"
+        } else {
+            ""
+        };
+        DeployError::Ended {
+            app: draft.app.name.to_string(),
+            code: container.exit_code.unwrap_or(0),
+            reason,
+        }
+    }
+
+    async fn show_last_lines(&self, draft: &Draft<'_>, id: &str) {
+        use futures_util::StreamExt;
+        let mut logs = self.engine.logs(
+            id,
+            LogOptions {
+                tail: Some(LAST_LINES),
+                ..LogOptions::default()
+            },
+        );
+        let mut text = Vec::new();
+        while let Some(Ok(chunk)) = logs.next().await {
+            text.extend_from_slice(&chunk.bytes);
+        }
+        for line in String::from_utf8_lossy(&text).lines() {
+            draft.tell(EventKind::Output {
+                text: line.to_owned(),
+            });
+        }
+    }
+}
+
+enum Found {
+    Status(u16),
+    Nothing(String),
+}
+
+fn unhealthy(
+    draft: &Draft<'_>,
+    health: &HealthConfig,
+    host: String,
+    port: u16,
+    found: &Found,
+) -> DeployError {
+    let app = &draft.app.name;
+    let (found, hint) = match found {
+        Found::Status(status @ (400 | 403)) => (
+            format!("status {status}"),
+            format!(
+                "does Django allow the host `{host}`? `ALLOWED_HOSTS` is injected, read it in your settings; logs: `zarpar logs {app}`"
+            ),
+        ),
+        Found::Status(404) => (
+            "status 404".to_owned(),
+            "name a path that exists in `zarpar.toml`: [web.health] path = \"/health/\"".to_owned(),
+        ),
+        Found::Status(status) => (
+            format!("status {status}"),
+            "the release's last lines are above; mend it, commit and push again".to_owned(),
+        ),
+        Found::Nothing(text) => (
+            text.clone(),
+            format!(
+                "does the app listen on `0.0.0.0:{port}`? The port is injected as `PORT`, or named in `zarpar.toml`: [web] port = 9000"
+            ),
+        ),
+    };
+    DeployError::Unhealthy {
+        expected: format!("a status of {}", String::from(health.status.clone())),
+        host,
+        path: health.path.clone(),
+        limit: show_span(health.timeout),
+        found,
+        hint,
+    }
+}
+
+/// One request as a visitor's would arrive behind the edge with TLS, so that an app that insists
+/// on https is not asked in vain.
+async fn ask(
+    address: SocketAddr,
+    host: &str,
+    path: &str,
+) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = http::Request::get(path)
+        .header("host", host)
+        .header("user-agent", "zarpar-health")
+        .header("connection", "close")
+        .header("x-forwarded-proto", "https")
+        .header("x-forwarded-for", "127.0.0.1")
+        .body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request);
+    tokio::pin!(answer);
+    // A connection that ended may have delivered the answer with its last step.
+    let response = tokio::select! {
+        response = &mut answer => response,
+        _ = connection => answer.await,
+    };
+    Ok(response?.status().as_u16())
+}
+
+/// `$PORT` and `${PORT}` in a command of `zarpar.toml`, for every injected or set variable. No
+/// shell reads the command, and this is the one thing people miss of it.
+fn expand(words: Vec<String>, env: &[(String, String)]) -> Vec<String> {
+    let mut names: Vec<&(String, String)> = env.iter().collect();
+    // Longest first, or `$DB` would eat the start of `$DB_NAME`.
+    names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+    let value = |word: String| {
+        names.iter().fold(word, |word, (name, value)| {
+            if word.contains('$') {
+                word.replace(&format!("${{{name}}}"), value)
+                    .replace(&format!("${name}"), value)
+            } else {
+                word
+            }
+        })
+    };
+    words.into_iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_a_command_get_their_values() {
+        let env = [
+            ("DB".to_owned(), "x".to_owned()),
+            ("DB_NAME".to_owned(), "tienda".to_owned()),
+            ("PORT".to_owned(), "8000".to_owned()),
+        ];
+        let words = ["0.0.0.0:$PORT", "${DB_NAME}-$DB", "$UNKNOWN", "plain"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(
+            expand(words, &env),
+            ["0.0.0.0:8000", "tienda-x", "$UNKNOWN", "plain"]
+        );
+    }
+}

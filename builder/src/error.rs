@@ -1,0 +1,141 @@
+//! Why a deployment failed, in words for the person who pushed: what was expected, the literal,
+//! and the next thing to try.
+
+use zarpar_control::ClientError;
+use zarpar_engine::{BuildError, EngineError};
+use zarpar_services::ServiceError;
+use zarpar_store::StoreError;
+
+use crate::checkout::CheckoutError;
+use crate::plan::PlanError;
+use crate::static_store::StaticError;
+
+/// A failed deployment.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The commit cannot be read.
+    #[error(transparent)]
+    Checkout(#[from] CheckoutError),
+    /// There is nothing to build.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The image did not build.
+    #[error(
+        "the image did not build\nhint: build it on your machine with `docker build .`, mend it, commit and push again"
+    )]
+    Build(#[source] BuildError),
+    /// A release task ended with an error.
+    #[error(
+        "`{task}` ended with exit code {code}; the release that is live was not touched\nhint: mend it, commit and push again; `zarpar run {app} -- COMMAND` runs a command in the live release"
+    )]
+    Task {
+        /// The app.
+        app: String,
+        /// The task.
+        task: String,
+        /// Its exit code.
+        code: i64,
+    },
+    /// A command in `zarpar.toml` that cannot be split into words.
+    #[error(
+        "the command `{command}` in `zarpar.toml` has a quote without an end\nhint: no shell reads it; quote words as in a shell, one command a task"
+    )]
+    Command {
+        /// The literal.
+        command: String,
+    },
+    /// A container of the new release ended by itself.
+    #[error(
+        "the new release ended with exit code {code} before it answered{reason}\nhint: its last lines are above; a missing variable is set with `zarpar env set {app} NAME=VALUE`"
+    )]
+    Ended {
+        /// The app.
+        app: String,
+        /// Its exit code.
+        code: i64,
+        /// More, such as that its memory ran out.
+        reason: &'static str,
+    },
+    /// The new release did not become healthy.
+    #[error(
+        "expected {expected} from `http://{host}{path}` within {limit}, last found: {found}\nhint: {hint}"
+    )]
+    Unhealthy {
+        /// Which answers would be right.
+        expected: String,
+        /// The host that was asked for.
+        host: String,
+        /// The path.
+        path: String,
+        /// The time it had.
+        limit: String,
+        /// The last answer, or why there was none.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The image of a kept release is gone.
+    #[error(
+        "the image of {release} is gone from the engine, so it cannot start\nhint: deploy its commit again: `zarpar deploy {app} {commit}`"
+    )]
+    ImageGone {
+        /// The app.
+        app: String,
+        /// The release.
+        release: String,
+        /// Its commit.
+        commit: String,
+    },
+    /// A record that must be there is not.
+    #[error("`{app}` has no {what}\nhint: `zarpar releases {app}` lists what there is")]
+    Missing {
+        /// The app.
+        app: String,
+        /// What is missing.
+        what: String,
+    },
+    /// Static files could not be kept.
+    #[error(transparent)]
+    Static(#[from] StaticError),
+    /// The database does not come up.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The edge does not take the new table.
+    #[error("the edge does not take the new route; the release before it still answers")]
+    Edge(#[source] ClientError),
+    /// Docker.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A task of ours ended with a panic.
+    #[error(
+        "zarpar itself failed here: {0}\nhint: this is a bug; the release that is live was not touched, please report it"
+    )]
+    Bug(String),
+}
+
+impl DeployError {
+    /// The message with its causes, hints last.
+    pub fn explain(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        let mut hints: Vec<String> = Vec::new();
+        let mut cause: Option<&dyn std::error::Error> = Some(self);
+        while let Some(error) = cause {
+            for line in error.to_string().lines() {
+                let place = if line.starts_with("hint:") {
+                    &mut hints
+                } else {
+                    &mut lines
+                };
+                if !place.iter().any(|known| known == line) {
+                    place.push(line.to_owned());
+                }
+            }
+            cause = error.source();
+        }
+        lines.extend(hints);
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,401 @@
+//! The way of one deployment, from its commit to the swap, in the order things happen. Each step
+//! takes what the step before made. Everything made on the way carries the deployment's label,
+//! so one sweep undoes a deployment that did not reach its end (`retention.rs`).
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use zarpar_engine::Image;
+use zarpar_model::{
+    App, CommitId, Deployment, DeploymentId, DeploymentKind, EnvKey, EventKind, Outcome,
+    PhaseEvent, ProcessName, Release, ReleaseNumber, ReleaseState, Target, WorkPhase, show_span,
+};
+
+use crate::checkout::Checkout;
+use crate::env::environment;
+use crate::error::DeployError;
+use crate::plan::Plan;
+use crate::{Builder, Draft, now};
+
+/// Where web processes listen when nothing says otherwise.
+const PORT: u16 = 8000;
+
+impl Builder {
+    /// Runs one deployment to its end and tells the end in its log. Never panics and never
+    /// leaves a deployment without a final phase, unless the store takes no more changes.
+    pub async fn deploy(&self, deployment: &Deployment) {
+        let began = Instant::now();
+        let attempt = std::panic::AssertUnwindSafe(self.attempt(deployment))
+            .catch_unwind()
+            .await;
+        let result =
+            attempt.unwrap_or_else(|panic| Err(DeployError::Bug(panic_text(panic.as_ref()))));
+        let (outcome, text) = match result {
+            Ok(url) => (
+                Outcome::Live,
+                format!("{url} ({} in all)", show_span(began.elapsed())),
+            ),
+            Err(error) => {
+                let reason = error.explain();
+                self.undo(deployment).await;
+                if let Err(error) = self.durable(|store| {
+                    store.advance(deployment.id, PhaseEvent::Fail(reason.clone()), now())
+                }) {
+                    tracing::error!(deployment = %deployment.id, %error, "cannot record that the deployment failed");
+                }
+                (Outcome::Failed, reason)
+            }
+        };
+        self.journal
+            .tell(deployment.id, EventKind::Finished { outcome, text });
+    }
+
+    async fn attempt(&self, deployment: &Deployment) -> Result<String, DeployError> {
+        let app = self.app(deployment)?;
+        let (release, env, containers_env) = match &deployment.kind {
+            DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
+                self.make(deployment, &app, commit).await?
+            }
+            DeploymentKind::Rollback { to } => {
+                let env = self.store.release_env(&app.name, *to)?;
+                self.repeat(deployment, &app, *to, env)?
+            }
+            DeploymentKind::Restart => {
+                let active = app.active.ok_or_else(|| missing(&app, "active release"))?;
+                let env = self.store.env(&app.name)?;
+                self.repeat(deployment, &app, active, env)?
+            }
+        };
+        let draft = Draft {
+            journal: &self.journal,
+            app: &app,
+            deployment: deployment.id,
+            number: release.number,
+            image: release.image.clone(),
+            user: (release.settings.uid, release.settings.gid),
+            django: false,
+            project: release.project.clone(),
+            env: containers_env,
+        };
+        self.durable(|store| store.put_candidate(&release, &env))?;
+        let web = self
+            .step(
+                deployment,
+                WorkPhase::Starting,
+                self.start_candidate(&draft, &release),
+            )
+            .await?;
+        self.step(
+            deployment,
+            WorkPhase::Probing,
+            self.probe_all(&draft, &release, &web),
+        )
+        .await?;
+        self.go_live(&draft, release, web).await
+    }
+
+    /// A new release from a commit: checkout, plan, image, release tasks.
+    async fn make(
+        &self,
+        deployment: &Deployment,
+        app: &App,
+        commit: &CommitId,
+    ) -> Result<Made, DeployError> {
+        let checkout = self
+            .step(deployment, WorkPhase::CheckingOut, async {
+                Ok(tokio::task::block_in_place(|| {
+                    Checkout::read(&self.repository(&app.name), &app.name, commit)
+                })?)
+            })
+            .await?;
+        let plan = self
+            .step(deployment, WorkPhase::Planning, async {
+                Ok(tokio::task::block_in_place(|| Plan::decide(checkout))?)
+            })
+            .await?;
+        let image = self
+            .step(
+                deployment,
+                WorkPhase::Building,
+                self.build(deployment, app, &plan),
+            )
+            .await?;
+        let number = self.durable(|store| store.reserve_release(&app.name, deployment.id))?;
+        let env = self.store.env(&app.name)?;
+        let port = port(&plan, &image);
+        let secrets = self.store.secrets(&app.name)?;
+        let containers_env = environment(
+            app,
+            &env,
+            &secrets,
+            &self.surroundings,
+            number,
+            commit,
+            port,
+        );
+        let draft = Draft {
+            journal: &self.journal,
+            app,
+            deployment: deployment.id,
+            number,
+            image: image.id.clone(),
+            user: numeric_user(&image.user),
+            django: plan.django,
+            project: plan.project.clone(),
+            env: containers_env.clone(),
+        };
+        let released = self
+            .step(deployment, WorkPhase::Releasing, async {
+                self.prepare_surroundings(app, &secrets).await?;
+                self.release(&draft).await
+            })
+            .await?;
+        let release = Release {
+            app: app.name.clone(),
+            number,
+            deployment: deployment.id,
+            commit: commit.clone(),
+            origin: None,
+            by: deployment.by.clone(),
+            created_at: now(),
+            image: image.id,
+            project: plan.project,
+            settings: released.settings,
+            port,
+            static_set: released.static_set,
+            state: ReleaseState::Candidate,
+            targets: Vec::new(),
+        };
+        Ok((release, env, containers_env))
+    }
+
+    /// A new release that repeats a kept one: same image, static set and settings.
+    fn repeat(
+        &self,
+        deployment: &Deployment,
+        app: &App,
+        of: ReleaseNumber,
+        env: BTreeMap<EnvKey, String>,
+    ) -> Result<Made, DeployError> {
+        let kept = self
+            .store
+            .release(&app.name, of)?
+            .ok_or_else(|| missing(app, &format!("release `{of}`")))?;
+        let number = self.durable(|store| store.reserve_release(&app.name, deployment.id))?;
+        let secrets = self.store.secrets(&app.name)?;
+        let containers_env = environment(
+            app,
+            &env,
+            &secrets,
+            &self.surroundings,
+            number,
+            &kept.commit,
+            kept.port,
+        );
+        let release = Release {
+            number,
+            deployment: deployment.id,
+            origin: Some(kept.origin.unwrap_or(of)),
+            by: deployment.by.clone(),
+            created_at: now(),
+            state: ReleaseState::Candidate,
+            targets: Vec::new(),
+            ..kept
+        };
+        Ok((release, env, containers_env))
+    }
+
+    async fn prepare_surroundings(
+        &self,
+        app: &App,
+        secrets: &BTreeMap<EnvKey, String>,
+    ) -> Result<(), DeployError> {
+        self.engine
+            .ensure_network(
+                &self.instance.network(&app.name),
+                &self.instance.app_labels(&app.name),
+            )
+            .await?;
+        if app.postgres {
+            self.postgres(&app.name).ensure(secrets).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_candidate(
+        &self,
+        draft: &Draft<'_>,
+        release: &Release,
+    ) -> Result<Vec<Target>, DeployError> {
+        if self.engine.image(&release.image).await?.is_none() {
+            let kept = release.origin.unwrap_or(release.number);
+            return Err(DeployError::ImageGone {
+                app: draft.app.name.to_string(),
+                release: kept.to_string(),
+                commit: release.commit.to_string(),
+            });
+        }
+        self.prepare_surroundings(draft.app, &self.store.secrets(&draft.app.name)?)
+            .await?;
+        self.start_process(
+            draft,
+            release,
+            &ProcessName::web(),
+            scale(draft.app, release, &ProcessName::web()),
+        )
+        .await
+    }
+
+    async fn probe_all(
+        &self,
+        draft: &Draft<'_>,
+        release: &Release,
+        web: &[Target],
+    ) -> Result<(), DeployError> {
+        for target in web {
+            self.probe(draft, release, target).await?;
+        }
+        Ok(())
+    }
+
+    /// Record the release as active (durable), then swap (visible), then start the other
+    /// processes, then let the old release end its requests, outside of the deployment.
+    async fn go_live(
+        &self,
+        draft: &Draft<'_>,
+        release: Release,
+        web: Vec<Target>,
+    ) -> Result<String, DeployError> {
+        let app = &draft.app.name;
+        let previous = self.durable(|store| {
+            store.activate(app, release.number, draft.deployment, web.clone(), now())
+        })?;
+        // From here on the deployment is live whatever happens: what fails is reported, and
+        // recovery or the next deployment puts it right.
+        if let Err(error) = self.publish().await {
+            draft.tell(EventKind::Note {
+                text: format!(
+                    "the edge does not take the new route yet, zarpar goes on trying: {error}"
+                ),
+            });
+            tracing::error!(%app, %error, "the edge does not take the table");
+        }
+        let mut targets = web;
+        for process in release.project.processes.keys() {
+            match self
+                .start_process(
+                    draft,
+                    &release,
+                    process,
+                    scale(draft.app, &release, process),
+                )
+                .await
+            {
+                Ok(started) => targets.extend(started),
+                Err(error) => draft.tell(EventKind::Note {
+                    text: format!(
+                        "the process `{process}` does not start: {}",
+                        error.explain()
+                    ),
+                }),
+            }
+        }
+        if let Err(error) = self.durable(|store| store.set_targets(app, release.number, targets)) {
+            tracing::error!(%app, %error, "cannot record the processes of the release");
+        }
+        if let Some(previous) = previous {
+            self.retire_later(app.clone(), previous);
+        }
+        self.remove_task_containers(draft.deployment).await;
+        let host = draft
+            .app
+            .domains
+            .first()
+            .map_or_else(String::new, |host| self.surroundings.url(host.as_str()));
+        Ok(format!("{} is live: {host}", release.number))
+    }
+
+    /// One step: journalled before it begins, told when it begins and when it is done.
+    async fn step<T>(
+        &self,
+        deployment: &Deployment,
+        phase: WorkPhase,
+        work: impl Future<Output = Result<T, DeployError>>,
+    ) -> Result<T, DeployError> {
+        self.durable(|store| store.advance(deployment.id, PhaseEvent::Begin(phase), now()))?;
+        self.journal.tell(deployment.id, EventKind::Began { phase });
+        let began = Instant::now();
+        let product = work.await?;
+        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.journal
+            .tell(deployment.id, EventKind::Ended { phase, ms });
+        Ok(product)
+    }
+
+    fn app(&self, deployment: &Deployment) -> Result<App, DeployError> {
+        self.store
+            .app(&deployment.app)?
+            .ok_or_else(|| DeployError::Missing {
+                app: deployment.app.to_string(),
+                what: "record any more: it was destroyed".to_owned(),
+            })
+    }
+
+    async fn remove_task_containers(&self, deployment: DeploymentId) {
+        if let Err(error) = self.remove_containers(deployment, Some("release")).await {
+            tracing::warn!(%deployment, %error, "a container of release tasks is left, the next start removes it");
+        }
+    }
+}
+
+/// A release, the user's variables of that moment, and the whole environment of its containers.
+type Made = (Release, BTreeMap<EnvKey, String>, Vec<(String, String)>);
+
+fn missing(app: &App, what: &str) -> DeployError {
+    DeployError::Missing {
+        app: app.name.to_string(),
+        what: what.to_owned(),
+    }
+}
+
+/// How many containers of a process: what `ps scale` said, else `zarpar.toml`, else one.
+pub(crate) fn scale(app: &App, release: &Release, process: &ProcessName) -> u32 {
+    let said = app
+        .scale
+        .iter()
+        .find(|(name, _)| name == process)
+        .map(|(_, count)| *count);
+    said.unwrap_or(if process.is_web() {
+        release.project.web.scale
+    } else {
+        1
+    })
+}
+
+/// `[web] port`, else the one port the image exposes, else 8000.
+fn port(plan: &Plan, image: &Image) -> u16 {
+    plan.project
+        .web
+        .port
+        .unwrap_or(match image.exposed_ports[..] {
+            [port] => port,
+            _ => PORT,
+        })
+}
+
+/// The ids of an image's `USER`, where they are numbers; a named user is asked inside (driver)
+/// or taken for root.
+fn numeric_user(user: &str) -> (u32, u32) {
+    let (user, group) = user.split_once(':').unwrap_or((user, ""));
+    let uid = user.parse().unwrap_or(0);
+    (uid, group.parse().unwrap_or(uid))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}
