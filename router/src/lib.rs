@@ -1,1 +1,42 @@
-//! zarpar-router
+//! The edge: listens, serves static and uploaded files, and passes everything else to the apps.
+//!
+//! It knows one immutable route table and nothing of git, Docker or the store. It keeps the last
+//! table on disk and serves from that file alone, so it outlives the control plane. A swap is
+//! one new table; the answer to `Apply` means it is durable and in force, the answer to
+//! `WaitDrained` means that no request holds the targets any more.
+#![warn(missing_docs)]
+
+mod bind;
+mod conditional;
+mod config;
+mod content_type;
+mod control;
+mod edge;
+mod error;
+mod file_body;
+mod file_reply;
+mod headers;
+mod host;
+mod live;
+mod media;
+mod pages;
+mod persist;
+mod pool;
+mod proxy;
+mod reply;
+mod request_body;
+mod send;
+mod service;
+mod site_path;
+mod static_files;
+mod static_set;
+mod target;
+mod upgrade;
+mod visitor;
+mod visitor_io;
+mod worker;
+
+pub use bind::bind;
+pub use config::{EdgeConfig, Limits};
+pub use edge::run;
+pub use error::EdgeError;

@@ -1,0 +1,54 @@
+//! Why an edge does not start or stops before it is asked to.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// An edge that cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// Another program listens there.
+    #[error(
+        "the address `{address}` is in use by another program\nhint: `ss -ltnp sport = :{port}` shows which one",
+        port = address.port()
+    )]
+    AddressInUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The user may not listen there.
+    #[error(
+        "the address `{address}` needs a permission this user does not have\nhint: ports below 1024 need root or `AmbientCapabilities=CAP_NET_BIND_SERVICE` in the systemd unit; `--http 0.0.0.0:8080` needs neither"
+    )]
+    Permission {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Any other reason not to listen.
+    #[error("cannot listen on `{address}`")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The operating system refused a thread, a runtime or a socket option.
+    #[error("cannot set up {what}")]
+    Setup {
+        /// What was being set up.
+        what: &'static str,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A worker ended although nobody asked it to.
+    #[error("the edge worker {number} stopped by itself")]
+    WorkerEnded {
+        /// Which one, from 0.
+        number: usize,
+    },
+}
+
+impl EdgeError {
+    pub(crate) fn setup(what: &'static str) -> impl FnOnce(io::Error) -> EdgeError {
+        move |source| EdgeError::Setup { what, source }
+    }
+}

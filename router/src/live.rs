@@ -1,0 +1,297 @@
+//! The table in force.
+//!
+//! Kept: one immutable table behind an atomic pointer, and a register of the targets that are in
+//! it or still hold requests. What can never happen: a table visible before it is durable, a
+//! target marked before a table without it is visible, a generation that goes back. A crash
+//! leaves the last durable table.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use zarpar_control::TargetLoad;
+use zarpar_model::{Route, RouteTable, StaticRoute, TableError};
+
+use crate::media::Media;
+use crate::persist;
+use crate::static_files::StaticFiles;
+use crate::static_set::{StaticSet, StaticSetError};
+use crate::target::Target;
+
+/// What workers read: the pointer to the table in force.
+pub(crate) type TablePointer = Arc<ArcSwap<LiveTable>>;
+
+/// A table ready to serve from.
+#[derive(Debug, Default)]
+pub(crate) struct LiveTable {
+    pub(crate) generation: u64,
+    pub(crate) hosts: HashMap<Box<str>, Arc<LiveRoute>>,
+}
+
+/// A route ready to serve from.
+#[derive(Debug)]
+pub(crate) struct LiveRoute {
+    pub(crate) targets: Box<[Arc<Target>]>,
+    pub(crate) static_files: Option<StaticFiles>,
+    pub(crate) media: Option<Media>,
+    pub(crate) body_limit: u64,
+    pub(crate) response_timeout: Duration,
+    /// Whose turn it is among equally loaded targets.
+    pub(crate) turn: AtomicUsize,
+}
+
+/// The table in force and what changing it needs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pointer: TablePointer,
+    file: PathBuf,
+    /// Held while a table is applied; never by a request.
+    register: Mutex<Register>,
+}
+
+#[derive(Debug, Default)]
+struct Register {
+    current: HashMap<SocketAddr, Arc<Target>>,
+    draining: Vec<Arc<Target>>,
+    sets: HashMap<(PathBuf, String), Weak<StaticSet>>,
+}
+
+/// Why a table was not put in force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("generation {offered} is older than generation {current}, which is in force")]
+    Older { offered: u64, current: u64 },
+    #[error("the route table contradicts itself")]
+    Table(#[from] TableError),
+    #[error("the newest static set of a route cannot be served")]
+    StaticSet(#[from] StaticSetError),
+    #[error("the route table cannot be written to `{path}`")]
+    Save {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+/// What to do about a static set that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MissingSets {
+    /// Refuse when it is the newest of its route.
+    Refuse,
+    /// Serve what there is: after a restart nobody is there to be told.
+    Skip,
+}
+
+impl Live {
+    /// Starts from the last table on disk, or empty.
+    pub(crate) fn start(file: PathBuf) -> Live {
+        let live = Live {
+            pointer: Arc::default(),
+            file,
+            register: Mutex::default(),
+        };
+        if let Some(table) = persist::load(&live.file) {
+            let mut register = live.register();
+            match register.build(&table, MissingSets::Skip) {
+                Ok((table, targets)) => live.publish(&mut register, table, targets),
+                Err(error) => tracing::error!(%error, "cannot serve the last route table"),
+            }
+        }
+        live
+    }
+
+    pub(crate) fn pointer(&self) -> TablePointer {
+        self.pointer.clone()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.pointer.load().generation
+    }
+
+    /// Puts a table in force: checked, loaded, durable, visible, old targets marked, in this
+    /// order. The same generation again is applied again, which changes nothing.
+    pub(crate) fn apply(&self, table: &RouteTable) -> Result<u64, ApplyError> {
+        let mut register = self.register();
+        let current = self.generation();
+        if table.generation < current {
+            return Err(ApplyError::Older {
+                offered: table.generation,
+                current,
+            });
+        }
+        table.check()?;
+        let (ready, targets) = register.build(table, MissingSets::Refuse)?;
+        persist::save(&self.file, table).map_err(|source| ApplyError::Save {
+            path: self.file.clone(),
+            source,
+        })?;
+        self.publish(&mut register, ready, targets);
+        tracing::info!(generation = table.generation, "route table in force");
+        Ok(table.generation)
+    }
+
+    /// Waits until the addresses hold no request, at most `limit`; returns those that still do.
+    pub(crate) async fn wait_drained(
+        &self,
+        addresses: &[SocketAddr],
+        limit: Duration,
+    ) -> Vec<TargetLoad> {
+        let draining: Vec<Arc<Target>> = self
+            .register()
+            .draining
+            .iter()
+            .filter(|target| addresses.contains(&target.address()))
+            .cloned()
+            .collect();
+        let all = async {
+            for target in &draining {
+                target.drained().await;
+            }
+        };
+        // Whether it ended or ran out of time shows in the counters.
+        let _ = tokio::time::timeout(limit, all).await;
+        self.loads(addresses)
+    }
+
+    fn loads(&self, addresses: &[SocketAddr]) -> Vec<TargetLoad> {
+        let mut register = self.register();
+        register.draining.retain(|target| target.requests() > 0);
+        addresses
+            .iter()
+            .filter_map(|&address| {
+                let requests = register
+                    .current
+                    .values()
+                    .chain(&register.draining)
+                    .filter(|target| target.address() == address)
+                    .map(|target| target.requests())
+                    .sum();
+                (requests > 0).then_some(TargetLoad { address, requests })
+            })
+            .collect()
+    }
+
+    fn publish(
+        &self,
+        register: &mut Register,
+        table: LiveTable,
+        targets: HashMap<SocketAddr, Arc<Target>>,
+    ) {
+        self.pointer.store(Arc::new(table));
+        let before = std::mem::replace(&mut register.current, targets);
+        for (address, target) in before {
+            if !register.current.contains_key(&address) {
+                target.drain();
+                register.draining.push(target);
+            }
+        }
+        register.draining.retain(|target| target.requests() > 0);
+    }
+
+    fn register(&self) -> MutexGuard<'_, Register> {
+        // Nothing in here panics half-way; if something did, the data is still whole.
+        self.register.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Register {
+    fn build(
+        &mut self,
+        table: &RouteTable,
+        missing: MissingSets,
+    ) -> Result<(LiveTable, HashMap<SocketAddr, Arc<Target>>), StaticSetError> {
+        let mut targets = HashMap::new();
+        let mut hosts = HashMap::new();
+        for route in &table.routes {
+            let ready = Arc::new(self.build_route(route, missing, &mut targets)?);
+            for host in &route.hosts {
+                hosts.insert(host.as_str().into(), ready.clone());
+            }
+        }
+        self.sets.retain(|_, set| set.strong_count() > 0);
+        let table = LiveTable {
+            generation: table.generation,
+            hosts,
+        };
+        Ok((table, targets))
+    }
+
+    fn build_route(
+        &mut self,
+        route: &Route,
+        missing: MissingSets,
+        targets: &mut HashMap<SocketAddr, Arc<Target>>,
+    ) -> Result<LiveRoute, StaticSetError> {
+        let static_files = match &route.static_files {
+            Some(files) => Some(StaticFiles::new(files, self.sets(files, missing)?)),
+            None => None,
+        };
+        let current = &self.current;
+        let targets = route
+            .targets
+            .iter()
+            .map(|&address| {
+                // An address that is only draining gets a new target: another container has it.
+                let known = || current.get(&address).cloned();
+                targets
+                    .entry(address)
+                    .or_insert_with(|| known().unwrap_or_else(|| Target::new(address)))
+                    .clone()
+            })
+            .collect();
+        Ok(LiveRoute {
+            targets,
+            static_files,
+            media: route.media.as_ref().map(Media::new),
+            body_limit: route.body_limit,
+            response_timeout: Duration::from_millis(route.response_timeout_ms),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    fn sets(
+        &mut self,
+        files: &StaticRoute,
+        missing: MissingSets,
+    ) -> Result<Vec<Arc<StaticSet>>, StaticSetError> {
+        let mut sets = Vec::with_capacity(files.sets.len());
+        for (position, id) in files.sets.iter().enumerate() {
+            let key = (files.root.clone(), id.clone());
+            if let Some(set) = self.sets.get(&key).and_then(Weak::upgrade) {
+                sets.push(set);
+                continue;
+            }
+            match StaticSet::load(&files.root, id) {
+                Ok(set) => {
+                    let set = Arc::new(set);
+                    self.sets.insert(key, Arc::downgrade(&set));
+                    sets.push(set);
+                }
+                // An older set is a courtesy to open pages, no reason to refuse a deploy.
+                Err(error) if position == 0 && missing == MissingSets::Refuse => return Err(error),
+                Err(error) => tracing::error!(%error, "static set skipped"),
+            }
+        }
+        Ok(sets)
+    }
+}
+
+impl LiveRoute {
+    /// The least loaded target, in turn among equals; not `avoid` when there is another.
+    pub(crate) fn pick(&self, avoid: Option<SocketAddr>) -> Option<&Arc<Target>> {
+        let count = self.targets.len();
+        if count <= 1 {
+            return self.targets.first();
+        }
+        let start = self.turn.fetch_add(1, Relaxed);
+        (0..count)
+            .map(|step| &self.targets[start.wrapping_add(step) % count])
+            .min_by_key(|target| (Some(target.address()) == avoid, target.requests()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! The body of an answer, whoever makes it. Its end, whole or not, is the end of the request:
+//! the target is released and the visitor's connection counts as waiting again.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::file_body::FileBody;
+use crate::pool::{Pool, Sender};
+use crate::target::Claim;
+use crate::visitor_io::Busy;
+
+/// An answer's body.
+pub(crate) struct ReplyBody {
+    content: Content,
+    busy: Option<Busy>,
+}
+
+/// Where the bytes come from.
+pub(crate) enum Content {
+    Empty,
+    Bytes(Bytes),
+    File(FileBody),
+    App(AppBody),
+}
+
+/// The body of an app's answer, with what is to be given back at its end.
+pub(crate) struct AppBody {
+    incoming: Incoming,
+    ended: bool,
+    sender: Option<Sender>,
+    pool: Rc<Pool>,
+    claim: Claim,
+}
+
+/// A body that stopped before its end; the visitor's connection is cut, so that it shows.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplyError {
+    #[error("the app's answer broke off")]
+    App(#[from] hyper::Error),
+    #[error("a file cannot be read to its end")]
+    File(#[from] std::io::Error),
+}
+
+impl ReplyBody {
+    pub(crate) fn new(content: Content) -> ReplyBody {
+        ReplyBody {
+            content,
+            busy: None,
+        }
+    }
+
+    /// Ties the end of the body to the visitor's connection.
+    pub(crate) fn until_done(mut self, busy: Busy) -> ReplyBody {
+        self.busy = Some(busy);
+        self
+    }
+}
+
+impl AppBody {
+    pub(crate) fn new(incoming: Incoming, sender: Sender, pool: Rc<Pool>, claim: Claim) -> AppBody {
+        AppBody {
+            ended: incoming.is_end_stream(),
+            incoming,
+            sender: Some(sender),
+            pool,
+            claim,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let Poll::Ready(frame) = &polled {
+            self.ended = match frame {
+                None => true,
+                Some(Ok(_)) => self.incoming.is_end_stream(),
+                Some(Err(_)) => false,
+            };
+        }
+        polled
+    }
+}
+
+impl Drop for AppBody {
+    fn drop(&mut self) {
+        // After an answer read to its end the connection can carry another request. If the app
+        // closes it, the pool finds out before it is used.
+        if let (true, Some(sender)) = (self.ended, self.sender.take()) {
+            self.pool.put(self.claim.address(), sender);
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        match &mut self.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::File(file) => file
+                .poll(cx)
+                .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk?)))),
+            Content::App(app) => app.poll(cx).map(|frame| frame.map(|frame| Ok(frame?))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Bytes(bytes) => bytes.is_empty(),
+            Content::File(file) => file.left() == 0,
+            Content::App(app) => app.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::File(file) => SizeHint::with_exact(file.left()),
+            Content::App(app) => app.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! WebSocket through the edge: nothing passes before the app said 101, and the target is held
+//! until the tunnel is closed.
+
+use std::rc::Rc;
+
+use futures_util::future::try_join;
+use http::header::UPGRADE;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional;
+use tokio::task::spawn_local;
+
+use crate::headers;
+use crate::pages::Page;
+use crate::reply::{Content, ReplyBody};
+use crate::target::Claim;
+use crate::visitor::Visitor;
+
+/// A visitor's wish to change to another protocol.
+pub(crate) struct Upgrade {
+    protocol: HeaderValue,
+    visitor: OnUpgrade,
+}
+
+impl Upgrade {
+    /// The wish, when the request has one that is allowed.
+    pub(crate) fn asked(request: &mut Request<Incoming>) -> Option<Upgrade> {
+        let may = *request.method() == Method::GET
+            && request.version() == Version::HTTP_11
+            && request.body().is_end_stream();
+        let protocol = headers::websocket_upgrade(request.headers()).filter(|_| may)?;
+        Some(Upgrade {
+            protocol,
+            visitor: hyper::upgrade::on(request),
+        })
+    }
+
+    pub(crate) fn protocol(&self) -> HeaderValue {
+        self.protocol.clone()
+    }
+
+    /// Passes on the app's 101 and joins the two connections behind it.
+    pub(crate) fn accept(
+        self,
+        visitor: &Rc<Visitor>,
+        mut response: Response<Incoming>,
+        claim: Claim,
+    ) -> Result<Response<ReplyBody>, Page> {
+        let same = response.headers().get(UPGRADE).is_some_and(|protocol| {
+            protocol
+                .as_bytes()
+                .eq_ignore_ascii_case(self.protocol.as_bytes())
+        });
+        if !same {
+            return Err(Page::BadGateway);
+        }
+        let app = hyper::upgrade::on(&mut response);
+        visitor.activity.becomes_tunnel();
+        let holder = visitor.clone();
+        spawn_local(async move {
+            // An error means that one side left before the other had switched.
+            if let Ok((visitor, app)) = try_join(self.visitor, app).await {
+                let (mut visitor, mut app) = (TokioIo::new(visitor), TokioIo::new(app));
+                // A tunnel ends by one side closing or breaking; both are its normal end.
+                let _ = copy_bidirectional(&mut visitor, &mut app).await;
+            }
+            drop((claim, holder));
+        });
+        let mut accepted = Response::new(ReplyBody::new(Content::Empty));
+        *accepted.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *accepted.headers_mut() = std::mem::take(response.headers_mut());
+        headers::to_visitor(accepted.headers_mut(), false);
+        headers::set_upgrade(accepted.headers_mut(), self.protocol);
+        Ok(accepted)
+    }
+}

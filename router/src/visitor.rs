@@ -1,0 +1,77 @@
+//! A visitor's connection: HTTP/1 on it until it closes, breaks, runs out of time or the edge
+//! stops. A panic while answering ends this connection and no other.
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::headers::Scheme;
+use crate::service;
+use crate::visitor_io::{Activity, VisitorIo};
+use crate::worker::{Open, Worker};
+
+/// What is known about a connection.
+pub(crate) struct Visitor {
+    pub(crate) worker: Rc<Worker>,
+    /// The peer's address as apps are told it.
+    pub(crate) address: HeaderValue,
+    pub(crate) scheme: Scheme,
+    pub(crate) activity: Arc<Activity>,
+    /// Held until the connection, or the tunnel it became, is closed.
+    _open: Open,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Visitor {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        peer: IpAddr,
+        scheme: Scheme,
+        permit: OwnedSemaphorePermit,
+    ) -> Rc<Visitor> {
+        // An IPv4 visitor on an IPv6 listener is still an IPv4 visitor.
+        let address = HeaderValue::try_from(peer.to_canonical().to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Rc::new(Visitor {
+            address,
+            scheme,
+            activity: Arc::default(),
+            _open: worker.opened(),
+            worker,
+            _permit: permit,
+        })
+    }
+}
+
+/// Serves the connection.
+pub(crate) async fn serve<S>(visitor: Rc<Visitor>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let worker = visitor.worker.clone();
+    let io = VisitorIo::new(stream, visitor.activity.clone(), &worker.limits);
+    let service = service_fn(move |request| service::answer(visitor.clone(), request));
+    let connection = worker
+        .http
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = worker.stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // Visitors break off and send nonsense every minute of the day.
+        tracing::debug!(%error, "a visitor's connection ended early");
+    }
+}

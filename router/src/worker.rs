@@ -1,0 +1,156 @@
+//! A worker thread: accepts visitors and serves them, sharing with the other workers only the
+//! listening socket, the pointer to the table, the counters of the targets and the number of
+//! free connections. It ends when it was told to and its last visitor left, or the limit is over.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::Cache;
+use hyper::server::conn::http1;
+use rustix::io::Errno;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinSet, LocalSet, spawn_local};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Limits;
+use crate::headers::Scheme;
+use crate::live::{LiveRoute, LiveTable, TablePointer};
+use crate::pool::Pool;
+use crate::visitor::{self, Visitor};
+
+/// The largest request head in bytes.
+const MAX_HEAD: usize = 32 * 1024;
+/// The most hyper reads ahead or keeps unsent for a connection, in bytes.
+const MAX_BUFFER: usize = 64 * 1024;
+/// The pause after the system had no file or memory for another connection.
+const EXHAUSTED: Duration = Duration::from_millis(200);
+
+/// What a worker is given.
+pub(crate) struct WorkerSetup {
+    pub(crate) listener: TcpListener,
+    pub(crate) table: TablePointer,
+    pub(crate) limits: Limits,
+    /// Free connections of the whole edge.
+    pub(crate) free: Arc<Semaphore>,
+    pub(crate) stopping: CancellationToken,
+}
+
+/// The state of a worker thread.
+pub(crate) struct Worker {
+    table: RefCell<Cache<TablePointer, Arc<LiveTable>>>,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) limits: Limits,
+    pub(crate) http: http1::Builder,
+    pub(crate) stopping: CancellationToken,
+    open: Cell<usize>,
+    closed: Notify,
+}
+
+/// One open connection or tunnel.
+pub(crate) struct Open(Rc<Worker>);
+
+/// Runs a worker on this thread.
+pub(crate) fn run(setup: WorkerSetup) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Files that must come from the disk; visitors wait for them in turn.
+        .max_blocking_threads(4)
+        .thread_stack_size(256 * 1024)
+        .build()?;
+    LocalSet::new().block_on(&runtime, serve(setup))
+}
+
+async fn serve(setup: WorkerSetup) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(setup.listener)?;
+    let mut http = http1::Builder::new();
+    // `VisitorIo` has the limit for heads, apart from the one between requests.
+    http.header_read_timeout(None)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_BUFFER);
+    let worker = Rc::new(Worker {
+        table: RefCell::new(Cache::new(setup.table)),
+        pool: Rc::new(Pool::new(&setup.limits)),
+        limits: setup.limits,
+        http,
+        // A token of its own: connections wait on it without a lock shared by threads.
+        stopping: setup.stopping.child_token(),
+        open: Cell::new(0),
+        closed: Notify::new(),
+    });
+    let pool = worker.pool.clone();
+    let sweeper = spawn_local(async move { pool.sweep().await });
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &setup.free) => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = worker.stopping.cancelled() => break,
+        };
+        let Some((stream, peer, permit)) = accepted else {
+            continue;
+        };
+        let visitor = Visitor::new(worker.clone(), peer, Scheme::Http, permit);
+        connections.spawn_local(visitor::serve(visitor, stream));
+    }
+    drop(listener);
+    if timeout(worker.limits.shutdown, worker.all_closed())
+        .await
+        .is_err()
+    {
+        tracing::warn!(open = worker.open.get(), "connections were cut at the end");
+    }
+    sweeper.abort();
+    Ok(())
+}
+
+/// The next visitor; `None` after an error that is not the listener's end.
+async fn accept(
+    listener: &tokio::net::TcpListener,
+    free: &Arc<Semaphore>,
+) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+    // Taken first: when all are taken, visitors queue in the kernel.
+    let permit = free.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer.ip(), permit)),
+        Err(error) => {
+            let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+            if let Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) = errno {
+                tracing::error!(%error, "cannot accept a connection, waiting");
+                sleep(EXHAUSTED).await;
+            }
+            None
+        }
+    }
+}
+
+impl Worker {
+    /// The route of a host in the table in force at this moment.
+    pub(crate) fn route(&self, host: &str) -> Option<Arc<LiveRoute>> {
+        self.table.borrow_mut().load().hosts.get(host).cloned()
+    }
+
+    /// Counts a connection.
+    pub(crate) fn opened(self: &Rc<Worker>) -> Open {
+        self.open.set(self.open.get() + 1);
+        Open(self.clone())
+    }
+
+    async fn all_closed(&self) {
+        while self.open.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.closed.notify_one();
+    }
+}

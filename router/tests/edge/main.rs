@@ -1,0 +1,24 @@
+//! The edge from outside: real sockets on port 0, real little apps, bytes as a stranger would
+//! send them.
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+/// Apps that answer what a test tells them to.
+mod backend;
+/// Passing requests and answers on.
+mod forward;
+/// Start, restart, damaged tables, shutdown, limits.
+mod lifecycle;
+/// Uploaded files.
+mod media;
+/// Apps that fail, and what is tried again.
+mod retry;
+/// Requests made to be read in two ways.
+mod smuggling;
+/// Static files.
+mod static_files;
+/// New tables under load, and drains.
+mod swap;
+/// WebSocket tunnels.
+mod upgrade;
+/// An edge, its control socket and a client of raw bytes.
+mod world;

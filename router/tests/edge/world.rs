@@ -1,0 +1,244 @@
+//! An edge on port 0 with its folder and control socket, and a client that speaks bytes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use zarpar_control::{EdgeReply, EdgeRequest};
+use zarpar_router::{EdgeConfig, EdgeError, Limits, bind, run};
+
+use crate::backend::{fields, read_chunked, read_head};
+
+/// How long anything may take that should take no time.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Edge {
+    pub address: SocketAddr,
+    pub folder: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Result<(), EdgeError>>>,
+}
+
+impl Edge {
+    pub fn start() -> Edge {
+        Edge::start_with(Limits::default())
+    }
+
+    pub fn start_with(limits: Limits) -> Edge {
+        Edge::start_in(tempfile::tempdir().unwrap(), limits)
+    }
+
+    pub fn start_in(folder: TempDir, limits: Limits) -> Edge {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = folder.path().join("router.sock");
+        // Left by the edge before.
+        let _ = std::fs::remove_file(&socket);
+        let control = UnixListener::bind(socket).unwrap();
+        let mut config = EdgeConfig::new(folder.path().join("edge/table.json"));
+        config.workers = 2;
+        config.limits = limits;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            run(config, listener, control, async {
+                let _ = stopped.await;
+            })
+        });
+        Edge {
+            address,
+            folder,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// An edge whose host `a.test` leads to these targets.
+    pub fn with_targets(targets: &[SocketAddr]) -> Edge {
+        let edge = Edge::start();
+        edge.apply(1, json!([route(targets)]));
+        edge
+    }
+
+    pub fn apply(&self, generation: u64, routes: Value) {
+        let reply = self.ask_apply(generation, routes);
+        assert_eq!(reply, EdgeReply::Applied { generation });
+    }
+
+    pub fn ask_apply(&self, generation: u64, routes: Value) -> EdgeReply {
+        let table = serde_json::from_value(json!({"generation": generation, "routes": routes}));
+        self.ask(&EdgeRequest::Apply {
+            table: table.unwrap(),
+        })
+    }
+
+    /// The requests targets still hold after at most `limit`.
+    pub fn drain(&self, target: SocketAddr, limit: Duration) -> u64 {
+        let request = EdgeRequest::WaitDrained {
+            targets: vec![target],
+            timeout_ms: u64::try_from(limit.as_millis()).unwrap(),
+        };
+        match self.ask(&request) {
+            EdgeReply::Drained { remaining } => remaining.iter().map(|load| load.requests).sum(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn ask(&self, request: &EdgeRequest) -> EdgeReply {
+        let mut line = serde_json::to_vec(request).unwrap();
+        line.push(b'\n');
+        self.say(&line)
+    }
+
+    /// Sends a line to the control socket as it is.
+    pub fn say(&self, line: &[u8]) -> EdgeReply {
+        let mut socket = UnixStream::connect(self.socket()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(line).unwrap();
+        let mut reply = String::new();
+        BufReader::new(socket).read_line(&mut reply).unwrap();
+        serde_json::from_str(&reply).unwrap()
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("router.sock")
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request on a connection of its own.
+    pub fn ask_http(&self, request: &str) -> Answer {
+        let mut client = self.client();
+        client.send(request);
+        client.answer_to(request)
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.get_with(path, "")
+    }
+
+    /// GET with more fields, each ending in a line break.
+    pub fn get_with(&self, path: &str, fields: &str) -> Answer {
+        self.ask_http(&format!(
+            "GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n"
+        ))
+    }
+
+    /// Begins the shutdown.
+    pub fn begin_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the end of the shutdown.
+    pub fn stopped(&mut self) -> Result<(), EdgeError> {
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+/// A route of `a.test`.
+pub fn route(targets: &[SocketAddr]) -> Value {
+    json!({"app": "a", "release": "v1", "hosts": ["a.test"], "targets": targets})
+}
+
+pub struct Client {
+    pub stream: TcpStream,
+    pub reader: BufReader<TcpStream>,
+}
+
+/// An answer read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        self.head[9..12].parse().unwrap()
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let all = fields(&self.head, name);
+        assert!(all.len() <= 1, "{name} twice in {}", self.head);
+        all.first().copied()
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Client { stream, reader }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// The next answer, as one to `request`.
+    pub fn answer_to(&mut self, request: &str) -> Answer {
+        self.try_answer(request.starts_with("HEAD"))
+            .expect("an answer")
+    }
+
+    pub fn answer(&mut self) -> Answer {
+        self.try_answer(false).expect("an answer")
+    }
+
+    pub fn head(&mut self) -> String {
+        read_head(&mut self.reader).expect("the head of an answer")
+    }
+
+    /// `None` when the connection ends before or in the answer.
+    pub fn try_answer(&mut self, is_head: bool) -> Option<Answer> {
+        let head = read_head(&mut self.reader)?;
+        let length: Option<usize> = fields(&head, "content-length")
+            .first()
+            .map(|length| length.parse().unwrap());
+        let bodiless =
+            is_head || head.starts_with("HTTP/1.1 304") || head.starts_with("HTTP/1.1 204");
+        let body = if bodiless {
+            Vec::new()
+        } else if !fields(&head, "transfer-encoding").is_empty() {
+            read_chunked(&mut self.reader)?
+        } else if let Some(length) = length {
+            let mut body = vec![0; length];
+            self.reader.read_exact(&mut body).ok()?;
+            body
+        } else {
+            let mut body = Vec::new();
+            self.reader.read_to_end(&mut body).ok()?;
+            body
+        };
+        Some(Answer { head, body })
+    }
+
+    /// Asserts that nothing more comes and the connection ends.
+    pub fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        let ended = self.reader.read_to_end(&mut rest);
+        let reset = ended
+            .as_ref()
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+        assert!(ended.is_ok() || reset, "{ended:?}");
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
+
+    pub fn close(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
