@@ -1,0 +1,344 @@
+//! Git's smart HTTP protocol (gitprotocol-http(5)) in front of git's own commands. Exactly three
+//! paths exist. Bodies stream both ways between the socket and the process; nothing is held
+//! whole. A push that has begun goes on when its client disappears: the process belongs to a
+//! task, not to the response, and its deployment ends as it would have.
+
+use std::io;
+use std::sync::Arc;
+
+use async_compression::tokio::bufread::GzipDecoder;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::io::StreamReader;
+use tokio_util::task::TaskTracker;
+use zarpar_model::{App, AppName};
+use zarpar_store::Store;
+
+use crate::auth::authenticate;
+use crate::git::Service;
+use crate::repository::Repositories;
+
+/// Git processes at once; each takes some MB.
+const AT_ONCE: usize = 16;
+/// The largest request of a fetch, unpacked, in bytes: a list of object names.
+const FETCH_REQUEST: u64 = 32 * 1024 * 1024;
+/// Bytes of git's error output that reach our log.
+const ERROR_OUTPUT: u64 = 4096;
+/// Pieces on their way to the client.
+const PIECES: usize = 4;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct ReceiverState {
+    store: Store,
+    repositories: Repositories,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl ReceiverState {
+    /// `tasks` owns the git processes; who stops the server waits for it.
+    pub fn new(store: Store, repositories: Repositories, tasks: TaskTracker) -> ReceiverState {
+        ReceiverState {
+            store,
+            repositories,
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            tasks,
+        }
+    }
+}
+
+/// The three paths.
+pub fn routes(state: ReceiverState) -> Router {
+    Router::new()
+        .route("/git/{repository}/info/refs", get(advertise))
+        .route("/git/{repository}/{service}", post(serve))
+        .with_state(state)
+}
+
+async fn advertise(
+    State(state): State<ReceiverState>,
+    Path(repository): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let wanted = query
+        .as_deref()
+        .and_then(|query| query.strip_prefix("service="));
+    let Some(service) = wanted.and_then(Service::from_name) else {
+        return words(
+            StatusCode::FORBIDDEN,
+            "expected a git client of version 1.6.6 or later\nhint: push with `git push`, clone with `git clone`",
+        );
+    };
+    let admitted = match admit(&state, &repository, &headers) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refusal,
+    };
+    let child = match start(&state, service, &admitted, true, &headers) {
+        Ok(child) => child,
+        Err(refusal) => return refusal,
+    };
+    let content_type = format!("application/x-{}-advertisement", service.name());
+    respond(
+        &state,
+        child,
+        Body::empty(),
+        Encoding::Plain(0),
+        content_type,
+        admitted.permit,
+    )
+}
+
+async fn serve(
+    State(state): State<ReceiverState>,
+    Path((repository, service)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let Some(service) = Service::from_name(&service) else {
+        return words(
+            StatusCode::NOT_FOUND,
+            "there is nothing here\nhint: the address of a repository is `http://TOKEN@HOST:7070/git/APP.git`",
+        );
+    };
+    let content_type = format!("application/x-{}-request", service.name());
+    if headers
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|found| found.as_bytes() != content_type.as_bytes())
+    {
+        return words(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "expected a request of a git client",
+        );
+    }
+    let admitted = match admit(&state, &repository, &headers) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refusal,
+    };
+    // A pack has git's own limit (receive.maxInputSize); the rest is bounded here.
+    let limit = if service == Service::ReceivePack {
+        u64::MAX
+    } else {
+        FETCH_REQUEST
+    };
+    let encoding = match headers
+        .get(header::CONTENT_ENCODING)
+        .map(HeaderValue::as_bytes)
+    {
+        None | Some(b"identity") => Encoding::Plain(limit),
+        Some(b"gzip" | b"x-gzip") => Encoding::Gzip(limit),
+        Some(_) => {
+            return words(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "expected a body that is plain or gzip",
+            );
+        }
+    };
+    let child = match start(&state, service, &admitted, false, &headers) {
+        Ok(child) => child,
+        Err(refusal) => return refusal,
+    };
+    let content_type = format!("application/x-{}-result", service.name());
+    respond(&state, child, body, encoding, content_type, admitted.permit)
+}
+
+/// How a request body is packed, with the most bytes it may unpack to.
+enum Encoding {
+    Plain(u64),
+    Gzip(u64),
+}
+
+struct Admitted {
+    app: App,
+    by: String,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Who may do what: a token first, then the app within its scope. An app that does not exist
+/// and one that the token may not touch look the same.
+fn admit(
+    state: &ReceiverState,
+    repository: &str,
+    headers: &HeaderMap,
+) -> Result<Admitted, Response> {
+    let credentials = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = authenticate(&state.store, credentials).map_err(|error| trouble(&error))?;
+    let Some(token) = token else {
+        let text = "expected a token, as user name or password\nhint: `zarpar tokens create laptop` on the server prints one; then `git remote set-url production http://TOKEN@HOST:7070/git/APP.git`";
+        let mut response = words(StatusCode::UNAUTHORIZED, text);
+        response.headers_mut().insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"zarpar\""),
+        );
+        return Err(response);
+    };
+    let name = repository
+        .strip_suffix(".git")
+        .and_then(|name| name.parse::<AppName>().ok());
+    let app = match name.filter(|name| token.scope.allows(name)) {
+        Some(name) => state.store.app(&name).map_err(|error| trouble(&error))?,
+        None => None,
+    };
+    let Some(app) = app else {
+        let text = format!(
+            "the token `{}` opens no app of this name\nhint: `zarpar apps list` and `zarpar tokens list` on the server show what there is",
+            token.name
+        );
+        return Err(words(StatusCode::NOT_FOUND, &text));
+    };
+    let Ok(permit) = state.permits.clone().try_acquire_owned() else {
+        let mut response = words(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many pushes and fetches at once\nhint: try again in some seconds",
+        );
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        return Err(response);
+    };
+    Ok(Admitted {
+        app,
+        by: format!("token:{}", token.name),
+        permit,
+    })
+}
+
+fn start(
+    state: &ReceiverState,
+    service: Service,
+    admitted: &Admitted,
+    advertise: bool,
+    headers: &HeaderMap,
+) -> Result<Child, Response> {
+    // The header's text becomes an environment variable; only the three versions may.
+    let protocol = headers
+        .get("git-protocol")
+        .and_then(|value| value.to_str().ok())
+        .filter(|text| matches!(*text, "version=0" | "version=1" | "version=2"));
+    let app = admitted.app.name.as_str();
+    let hook_env = [
+        (zarpar_hooks::ENV_APP, app),
+        (zarpar_hooks::ENV_BY, admitted.by.as_str()),
+    ];
+    let repository = state.repositories.path(&admitted.app.name);
+    state
+        .repositories
+        .git()
+        .serve(service, &repository, advertise, protocol, &hook_env)
+        .map_err(|error| trouble(&error))
+}
+
+/// Answers with what git writes. The exchange runs in a task of its own and goes on without the
+/// client: the pieces that nobody takes any more are read and dropped.
+fn respond(
+    state: &ReceiverState,
+    mut child: Child,
+    body: Body,
+    encoding: Encoding,
+    content_type: String,
+    permit: OwnedSemaphorePermit,
+) -> Response {
+    let (Some(stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return trouble(&io::Error::other("git started without its pipes"));
+    };
+    let (pieces, mut taken) = mpsc::channel::<Bytes>(PIECES);
+    state.tasks.spawn(async move {
+        let mut errors = Vec::new();
+        let (fed, (), ()) = tokio::join!(
+            feed(body, encoding, stdin),
+            drain(stdout, pieces),
+            collect(stderr, &mut errors)
+        );
+        let status = child.wait().await;
+        if let Err(error) = fed {
+            tracing::info!(%error, "a git client's request ended early");
+        }
+        if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            tracing::info!(?status, said = %String::from_utf8_lossy(&errors).trim(), "git ended with an error");
+        }
+        drop(permit);
+    });
+    let stream = futures_util::stream::poll_fn(move |context| taken.poll_recv(context))
+        .map(Ok::<_, io::Error>);
+    (
+        [
+            (header::CONTENT_TYPE, content_type),
+            (header::CACHE_CONTROL, "no-cache".to_owned()),
+        ],
+        Body::from_stream(stream),
+    )
+        .into_response()
+}
+
+async fn feed(body: Body, encoding: Encoding, mut stdin: ChildStdin) -> io::Result<()> {
+    let reader = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
+    match encoding {
+        Encoding::Plain(limit) => copy(reader, limit, &mut stdin).await?,
+        Encoding::Gzip(limit) => {
+            copy(GzipDecoder::new(BufReader::new(reader)), limit, &mut stdin).await?
+        }
+    }
+    stdin.shutdown().await
+}
+
+async fn copy(
+    reader: impl AsyncRead + Unpin,
+    limit: u64,
+    stdin: &mut ChildStdin,
+) -> io::Result<()> {
+    let mut reader = reader.take(limit);
+    tokio::io::copy(&mut reader, stdin).await?;
+    if reader.limit() == 0 {
+        Err(io::Error::other("the request is larger than a fetch needs"))
+    } else {
+        Ok(())
+    }
+}
+
+async fn drain(mut stdout: ChildStdout, pieces: mpsc::Sender<Bytes>) {
+    let mut piece = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = stdout.read(&mut piece).await {
+        // A client that is gone is no reason to stop reading: git would block, and the hook
+        // with it.
+        let _ = pieces.send(Bytes::copy_from_slice(&piece[..count])).await;
+    }
+}
+
+/// The start of what git says on its error output; the rest is read and dropped, or git would
+/// block on a full pipe.
+async fn collect(mut stderr: ChildStderr, start: &mut Vec<u8>) {
+    let _ = (&mut stderr).take(ERROR_OUTPUT).read_to_end(start).await;
+    let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+}
+
+/// Plain text: git shows it to its user line by line.
+fn words(status: StatusCode, text: &str) -> Response {
+    (
+        status,
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        format!("{text}\n"),
+    )
+        .into_response()
+}
+
+fn trouble(error: &dyn std::error::Error) -> Response {
+    tracing::error!(%error, "a git request could not be served");
+    words(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "zarpar cannot serve this now\nhint: its log on the server says why",
+    )
+}
