@@ -12,14 +12,21 @@ use zarpar_model::{AppName, CommitId};
 /// The files of a commit.
 #[derive(Debug, Clone)]
 pub struct Checkout {
-    /// The bare repository.
-    pub repository: PathBuf,
-    /// The commit.
-    pub commit: CommitId,
+    /// Where the contents are.
+    pub source: Source,
     /// When it was committed, Unix seconds; every file of the context gets this time.
     pub time: u64,
     /// Every file, in the order of the tree.
     pub files: Vec<File>,
+}
+
+/// Where the contents of files are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// In a bare repository, by blob id.
+    Repository(PathBuf),
+    /// In a folder, by path.
+    Folder(PathBuf),
 }
 
 /// A file of a commit.
@@ -29,7 +36,8 @@ pub struct File {
     pub path: Vec<u8>,
     /// What it is.
     pub kind: FileKind,
-    /// The blob's id, 40 hexadecimal digits.
+    /// How its content is found: the blob's id of 40 hexadecimal digits, or the path below the
+    /// folder.
     pub blob: String,
 }
 
@@ -58,6 +66,14 @@ pub enum CheckoutError {
         commit: CommitId,
         /// What gix said.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A folder that cannot be read.
+    #[error("cannot read the folder `{}`", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// A submodule, whose files are in another repository.
     #[error(
@@ -102,12 +118,50 @@ impl Checkout {
         let time = object.time().map_err(|error| failed(error.into()))?;
         let root = object.tree_id().map_err(|error| failed(error.into()))?;
         let mut checkout = Checkout {
-            repository: repository.to_owned(),
-            commit: commit.clone(),
+            source: Source::Repository(repository.to_owned()),
             time: u64::try_from(time.seconds).unwrap_or(0),
             files: Vec::new(),
         };
         checkout.walk(&repo, root.detach(), &mut Vec::new(), &failed)?;
+        Ok(checkout)
+    }
+
+    /// The files of a folder as they are now, committed or not, for a look at what a push would
+    /// do. The contents are found by path, so this list cannot be streamed as a context.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Folder`].
+    pub fn folder(path: &Path) -> Result<Checkout, CheckoutError> {
+        let mut checkout = Checkout {
+            source: Source::Folder(path.to_owned()),
+            time: 0,
+            files: Vec::new(),
+        };
+        let failed = |source| CheckoutError::Folder {
+            path: path.to_owned(),
+            source,
+        };
+        let mut waiting = vec![PathBuf::new()];
+        while let Some(folder) = waiting.pop() {
+            for entry in std::fs::read_dir(path.join(&folder)).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let kind = entry.file_type().map_err(failed)?;
+                let name = folder.join(entry.file_name());
+                // Neither git's own files nor those of a virtual environment would be pushed.
+                let skipped =
+                    entry.file_name() == ".git" || path.join(&name).join("pyvenv.cfg").exists();
+                if kind.is_dir() && !skipped {
+                    waiting.push(name);
+                } else if kind.is_file() {
+                    checkout.files.push(File {
+                        path: name.as_os_str().as_encoded_bytes().to_vec(),
+                        kind: FileKind::Plain,
+                        blob: name.to_string_lossy().into_owned(),
+                    });
+                }
+            }
+        }
+        checkout.files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(checkout)
     }
 
@@ -164,7 +218,11 @@ impl Checkout {
     /// most 1 MiB.
     pub fn text(&self, path: &str) -> Option<String> {
         let file = self.find(path).filter(|file| file.kind != FileKind::Link)?;
-        let repo = open(&self.repository).ok()?;
+        let repository = match &self.source {
+            Source::Repository(repository) => repository,
+            Source::Folder(folder) => return std::fs::read_to_string(folder.join(&file.blob)).ok(),
+        };
+        let repo = open(repository).ok()?;
         let id = gix::ObjectId::from_hex(file.blob.as_bytes()).ok()?;
         let header = repo.find_header(id).ok()?;
         if header.size() > PLANNING_LIMIT as u64 {

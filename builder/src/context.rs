@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio_tar::{Builder, EntryType, Header};
 use tokio_util::io::ReaderStream;
 
-use crate::checkout::{Checkout, File, FileKind};
+use crate::checkout::{Checkout, File, FileKind, Source};
 use crate::dockerignore::DockerIgnore;
 
 /// Bytes on their way between git and the engine.
@@ -55,7 +55,12 @@ async fn pack(
     writer: impl AsyncWrite + Unpin + Send + 'static,
 ) -> io::Result<()> {
     let mut tar = Builder::new_non_terminated(writer);
-    let mut blobs = Blobs::open(&checkout.repository)?;
+    let Source::Repository(repository) = &checkout.source else {
+        return Err(io::Error::other(
+            "only a commit can be streamed as a context",
+        ));
+    };
+    let mut blobs = Blobs::open(repository)?;
     for file in checkout.files.iter().filter(wanted) {
         let size = blobs.seek(&file.blob).await?;
         let path = Path::new(std::ffi::OsStr::from_bytes(&file.path));

@@ -16,6 +16,7 @@ mod edge;
 mod env;
 mod error;
 mod journal;
+mod one_off;
 mod pipeline;
 mod plan;
 mod queue;

@@ -1,0 +1,324 @@
+//! The command line: what may be said. Each group of words has a file of its own; none of them
+//! touches the store or Docker.
+
+mod apps;
+mod build;
+mod client;
+mod deploy;
+mod environment;
+mod output;
+mod run;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use zarpar_model::{AppName, BranchName, DeploymentId, HostName, ProcessName, ReleaseNumber};
+
+use crate::config::ServerArgs;
+
+/// git push production main, and a Django project is live on your own server
+#[derive(Debug, Parser)]
+#[command(name = "zarpar", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where a client finds the control plane.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Remote {
+    /// Data folder of `zarpar serve` (default /var/lib/zarpar)
+    #[arg(long, env = "ZARPAR_DATA", value_name = "DIR", global = true)]
+    data: Option<PathBuf>,
+}
+
+/// Listings can be read by programs.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Listing {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the control plane: pushes, builds, deployments
+    Serve(ServerArgs),
+    /// Run the edge: the router that visitors reach (`serve` starts one by itself)
+    Router(ServerArgs),
+    /// Make, list and remove apps
+    Apps {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        command: AppsCommand,
+    },
+    /// Make, list and revoke the tokens that pushes need
+    Tokens {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        command: TokensCommand,
+    },
+    /// Add, remove and list the hosts of an app
+    Domains {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        command: DomainsCommand,
+    },
+    /// Set, unset, list, import and export the variables of an app
+    Env {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        command: EnvCommand,
+    },
+    /// Deploy a commit that the app's repository has (default: the tip of the deploy branch)
+    Deploy {
+        #[command(flatten)]
+        remote: Remote,
+        app: AppName,
+        /// A full commit id or a branch
+        commit: Option<String>,
+    },
+    /// List the deployments of an app, or follow one
+    Deployments {
+        #[command(flatten)]
+        remote: Remote,
+        app: AppName,
+        #[command(flatten)]
+        listing: Listing,
+        #[command(subcommand)]
+        command: Option<DeploymentsCommand>,
+    },
+    /// List the kept releases of an app
+    Releases {
+        #[command(flatten)]
+        remote: Remote,
+        app: AppName,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Make an earlier release live again (default: the one before), without a build
+    Rollback {
+        #[command(flatten)]
+        remote: Remote,
+        app: AppName,
+        /// Such as v3
+        release: Option<ReleaseNumber>,
+    },
+    /// Show what an app prints
+    Logs {
+        #[command(flatten)]
+        remote: Remote,
+        app: AppName,
+        /// Go on with what comes
+        #[arg(short, long)]
+        follow: bool,
+        /// Last lines of each container
+        #[arg(short = 'n', long, default_value_t = 100)]
+        lines: u32,
+        /// One process alone, such as web
+        #[arg(long)]
+        process: Option<ProcessName>,
+    },
+    /// Run a command in a container of its own of the live release
+    Run {
+        #[command(flatten)]
+        remote: Remote,
+        app: AppName,
+        /// The command and its arguments, after `--`
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// List the processes of an app, or change how many containers they have
+    Ps {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(flatten)]
+        listing: Listing,
+        /// The app, or `scale APP web=2`
+        #[arg(required = true, num_args = 1.., value_name = "APP | scale APP NAME=COUNT")]
+        words: Vec<String>,
+    },
+    /// Look at how a project would be built, without a server
+    Build {
+        /// Print the Dockerfile that a push would use
+        #[arg(long, required = true)]
+        print_dockerfile: bool,
+        /// A git work tree
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AppsCommand {
+    /// Make an app
+    Create {
+        name: AppName,
+        /// A host it answers for; the first is the main one (default NAME.localhost)
+        #[arg(long = "domain", value_name = "HOST")]
+        domains: Vec<HostName>,
+        /// Give it a Postgres 17 of its own
+        #[arg(long)]
+        postgres: bool,
+        /// Pushes to this branch are deployed
+        #[arg(long, default_value = "main")]
+        branch: BranchName,
+    },
+    /// List the apps
+    List(Listing),
+    /// Show one app
+    Info {
+        name: AppName,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Remove an app with its containers, images, database and files
+    Destroy {
+        name: AppName,
+        /// Do not ask
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokensCommand {
+    /// Make a token and print it, this once
+    Create {
+        name: AppName,
+        /// An app it may touch (default: all)
+        #[arg(long = "app", value_name = "APP")]
+        apps: Vec<AppName>,
+    },
+    /// List the tokens
+    List(Listing),
+    /// Make a token worthless
+    Revoke { name: AppName },
+}
+
+#[derive(Debug, Subcommand)]
+enum DomainsCommand {
+    /// Add hosts to an app
+    Add {
+        app: AppName,
+        #[arg(required = true)]
+        hosts: Vec<HostName>,
+    },
+    /// Take hosts from an app
+    Remove {
+        app: AppName,
+        #[arg(required = true)]
+        hosts: Vec<HostName>,
+    },
+    /// List the hosts of an app
+    List {
+        app: AppName,
+        #[command(flatten)]
+        listing: Listing,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum EnvCommand {
+    /// Set variables and restart the app with them
+    Set {
+        app: AppName,
+        /// NAME=VALUE
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        values: Vec<String>,
+        /// Only record them; the next deployment uses them
+        #[arg(long)]
+        no_restart: bool,
+    },
+    /// Remove variables and restart the app without them
+    Unset {
+        app: AppName,
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<zarpar_model::EnvKey>,
+        /// Only record it; the next deployment uses it
+        #[arg(long)]
+        no_restart: bool,
+    },
+    /// List the variables
+    List {
+        app: AppName,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Read NAME=VALUE lines from a file (`-` for standard input)
+    Import {
+        app: AppName,
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// Only record them; the next deployment uses them
+        #[arg(long)]
+        no_restart: bool,
+    },
+    /// Print NAME=VALUE lines that `import` reads
+    Export { app: AppName },
+}
+
+#[derive(Debug, Subcommand)]
+enum DeploymentsCommand {
+    /// Show the events of a deployment from its start, and go on until it ends
+    Follow { id: DeploymentId },
+}
+
+/// Runs what was said.
+pub(crate) fn dispatch(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Serve(args) => crate::daemon::serve(&args),
+        Command::Router(args) => crate::daemon::router(&args),
+        Command::Apps { remote, command } => apps::apps(&remote, command),
+        Command::Tokens { remote, command } => apps::tokens(&remote, command),
+        Command::Domains { remote, command } => apps::domains(&remote, command),
+        Command::Env { remote, command } => environment::env(&remote, command),
+        Command::Deploy {
+            remote,
+            app,
+            commit,
+        } => deploy::deploy(&remote, app, commit),
+        Command::Deployments {
+            remote,
+            app,
+            listing,
+            command,
+        } => deploy::deployments(&remote, app, listing, command),
+        Command::Releases {
+            remote,
+            app,
+            listing,
+        } => deploy::releases(&remote, app, listing),
+        Command::Rollback {
+            remote,
+            app,
+            release,
+        } => deploy::rollback(&remote, app, release),
+        Command::Logs {
+            remote,
+            app,
+            follow,
+            lines,
+            process,
+        } => run::logs(&remote, app, follow, lines, process),
+        Command::Run {
+            remote,
+            app,
+            command,
+        } => run::run(&remote, app, command),
+        Command::Ps {
+            remote,
+            listing,
+            words,
+        } => run::ps(&remote, listing, &words),
+        Command::Build {
+            print_dockerfile: _,
+            path,
+        } => build::print_dockerfile(&path),
+    }
+}

@@ -1,0 +1,79 @@
+//! Asking the control plane: one request, one answer, one exit code.
+
+use std::process::ExitCode;
+
+use serde::de::DeserializeOwned;
+use zarpar_control::{Client, ClientError, Frame, OutputStream, Request};
+
+use super::{Remote, output};
+use crate::config::{Layout, default_data};
+use crate::report::fail;
+
+/// Runs one command's work. What is left of it, such as a read of the terminal that nobody
+/// waits for, does not hold the program up.
+pub(crate) fn block_on(work: impl Future<Output = Result<ExitCode, ClientError>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error @ ClientError::Refused { code, .. }) => fail(&error, code),
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// The socket of the control plane.
+pub(crate) fn socket(remote: &Remote) -> std::path::PathBuf {
+    Layout::new(remote.data.clone().unwrap_or_else(default_data)).control_socket()
+}
+
+/// Asks a listing and shows it.
+pub(crate) fn ask<T: DeserializeOwned>(
+    remote: &Remote,
+    request: &Request,
+    show: impl FnOnce(T),
+) -> ExitCode {
+    block_on(async {
+        show(Client::ask(&socket(remote), request).await?);
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Sends a request and shows what comes, until its end.
+pub(crate) fn follow(remote: &Remote, request: &Request) -> ExitCode {
+    block_on(async {
+        let mut client = Client::send(&socket(remote), request).await?;
+        loop {
+            match client.next().await? {
+                Frame::Done { code } => return Ok(ExitCode::from(code)),
+                Frame::Refused { text, code } => return Err(ClientError::Refused { text, code }),
+                frame => show(frame),
+            }
+        }
+    })
+}
+
+/// One frame on the terminal.
+pub(crate) fn show(frame: Frame) {
+    match frame {
+        Frame::Event(event) => zarpar_hooks::render(&event)
+            .iter()
+            .for_each(|line| output::line(line)),
+        Frame::Output {
+            stream: OutputStream::Out,
+            data,
+        } => output::bytes(&data.0),
+        Frame::Output {
+            stream: OutputStream::Err,
+            data,
+        } => output::error_bytes(&data.0),
+        Frame::Note(text) => output::note(&text),
+        Frame::Reply(_) | Frame::Done { .. } | Frame::Refused { .. } => {}
+    }
+}

@@ -1,0 +1,171 @@
+//! `run`, `logs`, `ps`.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use tokio::io::AsyncReadExt;
+use zarpar_control::{Bytes64, Client, ClientError, ClientFrame, Frame, ProcessView, Request};
+use zarpar_model::{AppName, ProcessName};
+
+use super::client::{ask, block_on, follow, show, socket};
+use super::{Listing, Remote, output, table};
+use crate::report::fail;
+
+pub(crate) fn logs(
+    remote: &Remote,
+    app: AppName,
+    follow_on: bool,
+    lines: u32,
+    process: Option<ProcessName>,
+) -> ExitCode {
+    follow(
+        remote,
+        &Request::Logs {
+            app,
+            follow: follow_on,
+            lines,
+            process,
+        },
+    )
+}
+
+pub(crate) fn run(remote: &Remote, app: AppName, command: Vec<String>) -> ExitCode {
+    let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    block_on(async {
+        let client = Client::send(&socket(remote), &Request::Run { app, command, tty }).await?;
+        let _raw = tty.then(RawMode::enter).flatten();
+        let (mut frames, mut input) = client.into_parts();
+        if tty && let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdin()) {
+            input
+                .send(&ClientFrame::Resize {
+                    width: size.ws_col,
+                    height: size.ws_row,
+                })
+                .await?;
+        }
+        let mut stdin = tokio::io::stdin();
+        let mut piece = vec![0; 16 * 1024];
+        let mut open = true;
+        loop {
+            tokio::select! {
+                frame = frames.next::<Frame>() => match frame? {
+                    Some(Frame::Done { code }) => return Ok(ExitCode::from(code)),
+                    Some(Frame::Refused { text, code }) => return Err(ClientError::Refused { text, code }),
+                    Some(frame) => show(frame),
+                    None => return Err(ClientError::Closed),
+                },
+                count = stdin.read(&mut piece), if open => match count {
+                    Ok(count @ 1..) => input.send(&ClientFrame::Input(Bytes64(piece[..count].to_vec()))).await?,
+                    _ => {
+                        open = false;
+                        input.send(&ClientFrame::Eof).await?;
+                    }
+                },
+            }
+        }
+    })
+}
+
+/// The terminal without echo and line editing, which the command's own terminal does; put back
+/// when dropped.
+struct RawMode(rustix::termios::Termios);
+
+impl RawMode {
+    fn enter() -> Option<RawMode> {
+        let before = rustix::termios::tcgetattr(std::io::stdin()).ok()?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        rustix::termios::tcsetattr(
+            std::io::stdin(),
+            rustix::termios::OptionalActions::Now,
+            &raw,
+        )
+        .ok()?;
+        Some(RawMode(before))
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        let _ = rustix::termios::tcsetattr(
+            std::io::stdin(),
+            rustix::termios::OptionalActions::Now,
+            &self.0,
+        );
+    }
+}
+
+pub(crate) fn ps(remote: &Remote, listing: Listing, words: &[String]) -> ExitCode {
+    match words {
+        [app] => match app.parse() {
+            Ok(app) => list(remote, app, listing),
+            Err(error) => fail(&error, 2),
+        },
+        [scale, app, counts @ ..] if scale == "scale" && !counts.is_empty() => {
+            match parse_scale(app, counts) {
+                Ok((app, counts)) => follow(remote, &Request::ProcessScale { app, counts }),
+                Err(error) => fail(error.as_ref(), 2),
+            }
+        }
+        _ => {
+            output::note("zarpar: expected `zarpar ps APP` or `zarpar ps scale APP web=2`");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse_scale(
+    app: &str,
+    counts: &[String],
+) -> Result<(AppName, BTreeMap<ProcessName, u32>), Box<dyn std::error::Error>> {
+    let mut parsed = BTreeMap::new();
+    for text in counts {
+        let wrong = || {
+            format!(
+                "expected NAME=COUNT such as `web=2`, found `{}`",
+                text.escape_debug()
+            )
+        };
+        let (name, count) = text.split_once('=').ok_or_else(wrong)?;
+        parsed.insert(name.parse()?, count.parse().map_err(|_| wrong())?);
+    }
+    Ok((app.parse()?, parsed))
+}
+
+fn list(remote: &Remote, app: AppName, listing: Listing) -> ExitCode {
+    let empty =
+        format!("nothing of `{app}` runs\nhint: `zarpar deployments {app}` shows what was tried");
+    ask(
+        remote,
+        &Request::ProcessList { app },
+        |processes: Vec<ProcessView>| {
+            if listing.json {
+                return output::json(&processes);
+            }
+            let row = |process: ProcessView| {
+                vec![
+                    process.process,
+                    process.release.unwrap_or_default(),
+                    process.state,
+                    process.container,
+                    process.address.unwrap_or_default(),
+                    process.started_at.unwrap_or_default(),
+                ]
+            };
+            let rows: Vec<Vec<String>> = processes.into_iter().map(row).collect();
+            table::print(
+                &[
+                    "PROCESS",
+                    "RELEASE",
+                    "STATE",
+                    "CONTAINER",
+                    "ADDRESS",
+                    "STARTED",
+                ],
+                &rows,
+                &empty,
+            );
+        },
+    )
+}

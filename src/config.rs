@@ -1,0 +1,220 @@
+//! The server's configuration: flags and environment first, then the file, then defaults. What
+//! was written becomes what is relied on in one step, before anything is made or bound; every
+//! error here ends with exit code 64.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+/// Where the file is looked for when `--config` does not say.
+pub(crate) const DEFAULT_FILE: &str = "/etc/zarpar/zarpar.toml";
+
+/// Flags of `serve` and `router`; each has an environment variable.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// Configuration file (optional; default /etc/zarpar/zarpar.toml)
+    #[arg(long, env = "ZARPAR_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data folder (default /var/lib/zarpar)
+    #[arg(long, env = "ZARPAR_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where visitors come in (default 0.0.0.0:80)
+    #[arg(long, env = "ZARPAR_HTTP", value_name = "ADDR")]
+    http: Option<String>,
+    /// Where visitors come in with TLS (default 0.0.0.0:443; not used yet)
+    #[arg(long, env = "ZARPAR_HTTPS", value_name = "ADDR")]
+    https: Option<String>,
+    /// Where git pushes come in, with health and metrics (default 127.0.0.1:7070)
+    #[arg(long, env = "ZARPAR_CONSOLE", value_name = "ADDR")]
+    console: Option<String>,
+}
+
+/// The file as it may be written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawConfig {
+    data: Option<PathBuf>,
+    http: Option<String>,
+    https: Option<String>,
+    console: Option<String>,
+    engine: RawEngine,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawEngine {
+    labels: BTreeMap<String, String>,
+}
+
+/// What the server relies on.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The data folder, absolute.
+    pub(crate) data: PathBuf,
+    /// The edge's address.
+    pub(crate) http: SocketAddr,
+    /// The edge's address for TLS; the seam for it, nothing listens there yet.
+    #[expect(
+        dead_code,
+        reason = "part of the contract, used as soon as the edge has certificates"
+    )]
+    pub(crate) https: SocketAddr,
+    /// The console's address.
+    pub(crate) console: SocketAddr,
+    /// Further labels of everything made in Docker.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration `{}`\nhint: is the path right? Without `--config`, a missing file means the defaults", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// Not the TOML that is expected; the message has line and column.
+    #[error("the configuration `{}` is wrong: {message}", path.display())]
+    Format { path: PathBuf, message: String },
+    /// An address that is none.
+    #[error("expected an address such as `127.0.0.1:8080` for `{key}`, found `{found}`")]
+    Address { key: &'static str, found: String },
+}
+
+impl Config {
+    /// Resolves flags, file and defaults.
+    pub(crate) fn resolve(args: &ServerArgs) -> Result<Config, ConfigError> {
+        let raw = match &args.config {
+            Some(path) => read(path)?.ok_or_else(|| ConfigError::Read {
+                path: path.clone(),
+                source: std::io::ErrorKind::NotFound.into(),
+            })?,
+            None => read(Path::new(DEFAULT_FILE))?.unwrap_or_default(),
+        };
+        let data = args.data.clone().or(raw.data).unwrap_or_else(default_data);
+        Ok(Config {
+            data: std::path::absolute(&data)
+                .map_err(|source| ConfigError::Read { path: data, source })?,
+            http: address(
+                "http",
+                args.http.as_ref().or(raw.http.as_ref()),
+                "0.0.0.0:80",
+            )?,
+            https: address(
+                "https",
+                args.https.as_ref().or(raw.https.as_ref()),
+                "0.0.0.0:443",
+            )?,
+            console: address(
+                "console",
+                args.console.as_ref().or(raw.console.as_ref()),
+                "127.0.0.1:7070",
+            )?,
+            labels: raw.engine.labels,
+        })
+    }
+}
+
+/// The folders and sockets below the data folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(root: PathBuf) -> Layout {
+        Layout { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    pub(crate) fn key(&self) -> PathBuf {
+        self.root.join("zarpar.key")
+    }
+
+    pub(crate) fn instance(&self) -> PathBuf {
+        self.root.join("instance")
+    }
+
+    pub(crate) fn repositories(&self) -> PathBuf {
+        self.root.join("repos")
+    }
+
+    pub(crate) fn hooks(&self) -> PathBuf {
+        self.root.join("hooks")
+    }
+
+    pub(crate) fn static_files(&self) -> PathBuf {
+        self.root.join("static")
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    pub(crate) fn edge_table(&self) -> PathBuf {
+        self.root.join("edge").join("table.json")
+    }
+
+    pub(crate) fn run(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.run().join("control.sock")
+    }
+
+    pub(crate) fn edge_socket(&self) -> PathBuf {
+        self.run().join("router.sock")
+    }
+
+    pub(crate) fn serve_lock(&self) -> PathBuf {
+        self.run().join("serve.lock")
+    }
+
+    pub(crate) fn edge_lock(&self) -> PathBuf {
+        self.run().join("router.lock")
+    }
+}
+
+pub(crate) fn default_data() -> PathBuf {
+    PathBuf::from("/var/lib/zarpar")
+}
+
+fn read(path: &Path) -> Result<Option<RawConfig>, ConfigError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text)
+            .map(Some)
+            .map_err(|error| ConfigError::Format {
+                path: path.to_owned(),
+                message: error.to_string().trim_end().to_owned(),
+            }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn address(
+    key: &'static str,
+    written: Option<&String>,
+    default: &str,
+) -> Result<SocketAddr, ConfigError> {
+    let text = written.map_or(default, String::as_str);
+    text.parse().map_err(|_| ConfigError::Address {
+        key,
+        found: text.to_owned(),
+    })
+}

@@ -1,0 +1,292 @@
+//! The two daemons, assembled in visible steps: parse, build, spawn, serve, drain. `serve` owns
+//! the store and may die at any instant; `router` owns the listeners and lives on.
+
+mod apps;
+mod console;
+mod control;
+mod deployments;
+mod edge;
+mod lock;
+mod processes;
+mod views;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zarpar_builder::{Builder, Folders, Journal, Queue, Surroundings};
+use zarpar_engine::Engine;
+use zarpar_model::Instance;
+use zarpar_receiver::{GitConfig, Intake, Repositories};
+use zarpar_store::Store;
+
+use crate::config::{Config, Layout, ServerArgs};
+use crate::report::{BAD_CONFIGURATION, fail};
+
+/// The largest pack of a push, in bytes; the mission names repositories of 500 MB.
+const MAX_PACK: u64 = 1024 * 1024 * 1024;
+/// What a stopping server waits for answers that are being written.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Everything the requests of the control socket need; clones share it.
+#[derive(Clone)]
+pub(crate) struct Daemon {
+    store: Store,
+    builder: Builder,
+    intake: Intake,
+    queue: Queue,
+    repositories: Repositories,
+    console: std::net::SocketAddr,
+}
+
+/// `zarpar serve`.
+pub(crate) fn serve(args: &ServerArgs) -> ExitCode {
+    let config = match Config::resolve(args) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, BAD_CONFIGURATION),
+    };
+    start_log();
+    // Two threads are enough: what waits for the disk is moved aside, and every thread costs
+    // memory on a small machine.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build();
+    let served = match runtime {
+        Ok(runtime) => runtime.block_on(run_serve(config)),
+        Err(error) => Err(error).context("cannot start"),
+    };
+    ended(served)
+}
+
+/// `zarpar router`.
+pub(crate) fn router(args: &ServerArgs) -> ExitCode {
+    let config = match Config::resolve(args) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, BAD_CONFIGURATION),
+    };
+    start_log();
+    ended(run_router(&config))
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref(), 1),
+    }
+}
+
+async fn run_serve(config: Config) -> anyhow::Result<()> {
+    let layout = Layout::new(config.data.clone());
+    // A folder that has served before keeps serving, whatever is wrong with Docker: the edge
+    // starts from its own table, first of all.
+    if layout.edge_table().exists() {
+        edge::ensure(&config, &layout).await?;
+    }
+    // Before anything is made: without an engine, a fresh folder stays untouched.
+    let engine = Engine::connect().await?;
+    let info = engine.info().await?;
+
+    private_folder(layout.root())?;
+    private_folder(&layout.run())?;
+    let _lock = lock::acquire(&layout.serve_lock(), "zarpar serve", layout.root())?;
+    let console = std::net::TcpListener::bind(config.console)
+        .with_context(|| format!("cannot listen on the console address `{}`\nhint: is it in use? `ss -ltnp` shows by whom; another one is set with `--console ADDR`", config.console))?;
+    console.set_nonblocking(true)?;
+    let store = tokio::task::block_in_place(|| Store::open(&layout.state(), &layout.key()))?;
+    if let Some(restored) = store.restored() {
+        tracing::error!(
+            ?restored,
+            "the state was damaged and restored from its export"
+        );
+    }
+    let instance = Instance::new(instance_id(&layout)?, config.labels.clone());
+    edge::ensure(&config, &layout).await?;
+    zarpar_hooks::install(
+        &layout.hooks(),
+        &std::env::current_exe().context("cannot find the zarpar binary")?,
+    )?;
+
+    let builder = Builder::new(
+        store.clone(),
+        engine,
+        instance,
+        Journal::new(layout.logs().join("deployments"))?,
+        Surroundings {
+            cpus: info.cpus,
+            memory: info.memory_bytes,
+            http_port: config.http.port(),
+        },
+        Folders {
+            repositories: layout.repositories(),
+            static_files: layout.static_files(),
+            edge_socket: layout.edge_socket(),
+        },
+    );
+    let git = GitConfig {
+        home: layout.root().to_owned(),
+        hooks: layout.hooks(),
+        control_socket: layout.control_socket(),
+        max_pack: MAX_PACK,
+    };
+    let daemon = Daemon {
+        intake: Intake::new(store.clone()),
+        queue: Queue::new(builder.clone()),
+        repositories: Repositories::new(layout.repositories(), git),
+        console: console.local_addr()?,
+        store,
+        builder,
+    };
+    daemon
+        .builder
+        .recover()
+        .await
+        .map_err(|error| anyhow::anyhow!(error.explain()))?;
+
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(daemon.queue.clone().run(stop.clone()));
+    tasks.spawn(edge::keep(
+        config.clone(),
+        layout.clone(),
+        daemon.builder.clone(),
+        stop.clone(),
+    ));
+    tasks.spawn(control::listen(
+        unix_socket(&layout.control_socket())?,
+        daemon.clone(),
+        stop.clone(),
+    ));
+    tasks.spawn(console::listen(
+        tokio::net::TcpListener::from_std(console)?,
+        daemon.clone(),
+        stop.clone(),
+    ));
+    tracing::info!(http = %config.http, console = %config.console, data = %layout.root().display(), docker = %info.version, "zarpar serves");
+
+    asked_to_stop()?.await;
+    tracing::info!("stopping; the edge goes on serving");
+    stop.cancel();
+    tasks.close();
+    let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
+    Ok(())
+}
+
+fn run_router(config: &Config) -> anyhow::Result<()> {
+    let layout = Layout::new(config.data.clone());
+    private_folder(layout.root())?;
+    private_folder(&layout.run())?;
+    let _lock = lock::acquire(&layout.edge_lock(), "zarpar router", layout.root())?;
+    let listener = zarpar_router::bind(config.http)?;
+    let control = unix_socket(&layout.edge_socket())?;
+    let table = layout.edge_table();
+    private_folder(table.parent().unwrap_or(layout.root()))?;
+    tracing::info!(http = %config.http, data = %layout.root().display(), "the edge listens");
+    let stop = async {
+        match asked_to_stop() {
+            Ok(asked) => asked.await,
+            // Without signals it runs until it is killed, which it is built for.
+            Err(error) => {
+                tracing::error!(%error, "cannot listen for signals");
+                std::future::pending().await
+            }
+        }
+    };
+    zarpar_router::run(
+        zarpar_router::EdgeConfig::new(table),
+        listener,
+        control,
+        stop,
+    )?;
+    Ok(())
+}
+
+/// SIGTERM or SIGINT.
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn private_folder(path: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("cannot make the folder `{}`\nhint: run zarpar as root, or name a folder with `--data DIR`", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    Ok(())
+}
+
+/// A socket for our own user alone. The lock is held by now, so a file of that name is left from
+/// a process that is dead.
+fn unix_socket(path: &Path) -> anyhow::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("cannot make the socket `{}`\nhint: a path of more than 107 bytes is too long for a socket; name a shorter folder with `--data DIR`", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The id that names this data folder's things in Docker, made once.
+fn instance_id(layout: &Layout) -> anyhow::Result<String> {
+    let path = layout.instance();
+    match fs::read_to_string(&path) {
+        Ok(id) if id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            return Ok(id);
+        }
+        Ok(id) => anyhow::bail!(
+            "expected eight hexadecimal digits in `{}`, found `{}`\nhint: `docker ps` shows the id in the names of this server's containers; write it back",
+            path.display(),
+            id.escape_debug()
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let tmp = path.with_extension("tmp");
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&tmp)?;
+    io::Write::write_all(&mut file, id.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&tmp, &path)?;
+    fs::File::open(layout.root())?.sync_all()?;
+    Ok(id)
+}
+
+fn start_log() {
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("ZARPAR_LOG").unwrap_or_else(|_| "info".into());
+    let ansi = io::IsTerminal::is_terminal(&io::stderr());
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_writer(io::stderr)
+        .try_init();
+}
+
+/// Values of one kind by name, for requests that carry maps.
+pub(crate) type Map<K, V> = BTreeMap<K, V>;

@@ -1,0 +1,111 @@
+//! The console address: git over HTTP, health and metrics. Its accept loop is our own, because
+//! axum's has no header timeout and no cap on connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zarpar_model::Phase;
+use zarpar_receiver::ReceiverState;
+
+use super::Daemon;
+
+/// Connections at once.
+const CONNECTIONS: usize = 256;
+/// Time for a request's head.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// Serves until `stop`; then ends when the answers under way have.
+pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: CancellationToken) {
+    let tasks = TaskTracker::new();
+    let git = ReceiverState::new(
+        daemon.store.clone(),
+        daemon.repositories.clone(),
+        tasks.clone(),
+    );
+    let app = Router::new()
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .with_state(daemon)
+        .merge(zarpar_receiver::routes(git));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
+        let stream = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors: a pause, or the loop would burn the processor.
+                    tracing::warn!(%error, "cannot accept on the console address");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let service = TowerToHyperService::new(app.clone());
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(%error, "a console connection ended early");
+            }
+            drop(permit);
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn health(State(daemon): State<Daemon>) -> (StatusCode, String) {
+    match daemon.store.fault() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(fault) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "the store takes no more changes: {fault}\nhint: free disk space and restart `zarpar serve`; the apps go on serving\n"
+            ),
+        ),
+    }
+}
+
+async fn metrics(State(daemon): State<Daemon>) -> Result<String, StatusCode> {
+    let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
+    let apps = daemon.store.apps().map_err(failed)?;
+    let live = apps.iter().filter(|app| app.active.is_some()).count();
+    let unfinished = daemon.store.unfinished().map_err(failed)?;
+    let queued = unfinished
+        .iter()
+        .filter(|deployment| deployment.phase == Phase::Queued)
+        .count();
+    Ok(format!(
+        "# HELP zarpar_apps Apps on this server.\n# TYPE zarpar_apps gauge\nzarpar_apps {}\n\
+         # HELP zarpar_apps_live Apps with an active release.\n# TYPE zarpar_apps_live gauge\nzarpar_apps_live {live}\n\
+         # HELP zarpar_deployments_queued Deployments that wait.\n# TYPE zarpar_deployments_queued gauge\nzarpar_deployments_queued {queued}\n\
+         # HELP zarpar_deployments_working Deployments at work.\n# TYPE zarpar_deployments_working gauge\nzarpar_deployments_working {}\n",
+        apps.len(),
+        unfinished.len() - queued
+    ))
+}

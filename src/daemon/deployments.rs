@@ -1,0 +1,201 @@
+//! The words that deploy: every one of them goes through the one `Intake` and then shows the
+//! deployment's log to whoever asked.
+
+use zarpar_control::{Frame, RefUpdate};
+use zarpar_model::{
+    App, AppName, BranchName, CommitId, DeploymentId, EnvKey, EventKind, Outcome, ReleaseNumber,
+};
+use zarpar_receiver::{IntakeError, Submission, check_push};
+
+use super::control::Answer;
+use super::{Daemon, Map, views};
+
+/// Deployments a listing shows.
+const LISTED: usize = 50;
+
+impl Daemon {
+    /// The app's record, or words.
+    pub(crate) fn app(&self, name: &AppName) -> anyhow::Result<App> {
+        Ok(self
+            .store
+            .app(name)?
+            .ok_or_else(|| IntakeError::NoApp(name.clone()))?)
+    }
+
+    pub(crate) fn check_push(&self, app: &AppName, updates: &[RefUpdate]) -> anyhow::Result<u8> {
+        check_push(app, &self.deploy_branch(app)?, updates)?;
+        Ok(0)
+    }
+
+    /// `[deploy] branch` of the live release wins over what the app was made with.
+    fn deploy_branch(&self, app: &AppName) -> anyhow::Result<BranchName> {
+        let record = self.app(app)?;
+        let live = match record.active {
+            Some(active) => self.store.release(app, active)?,
+            None => None,
+        };
+        Ok(live
+            .and_then(|release| release.project.deploy.branch)
+            .unwrap_or(record.branch))
+    }
+
+    pub(crate) async fn push(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        commit: CommitId,
+        by: String,
+    ) -> anyhow::Result<u8> {
+        answer
+            .note(format!("zarpar deploys {} to {app}", commit.short()))
+            .await?;
+        let submission = self.intake.commit(app, commit, by, true)?;
+        self.show(answer, app, submission).await
+    }
+
+    pub(crate) async fn deploy(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        revision: Option<String>,
+        by: String,
+    ) -> anyhow::Result<u8> {
+        self.app(app)?;
+        let wanted = match revision {
+            Some(revision) => revision,
+            None => self.deploy_branch(app)?.to_string(),
+        };
+        let Some(commit) = self.repositories.resolve(app, &wanted).await? else {
+            anyhow::bail!(
+                "the repository of `{app}` has no commit or branch `{}`\nhint: push it first, or give a full commit id (`git rev-parse HEAD`)",
+                wanted.escape_debug()
+            );
+        };
+        let submission = self.intake.commit(app, commit, by, false)?;
+        self.show(answer, app, submission).await
+    }
+
+    pub(crate) async fn rollback(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        to: Option<ReleaseNumber>,
+        by: String,
+    ) -> anyhow::Result<u8> {
+        let submission = self.intake.rollback(app, to, by)?;
+        self.show(answer, app, submission).await
+    }
+
+    /// Starts the active release anew, when there is one.
+    pub(crate) async fn restart(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        why: &str,
+    ) -> anyhow::Result<u8> {
+        match self.intake.restart(app, why.to_owned()) {
+            Ok(submission) => self.show(answer, app, submission).await,
+            Err(IntakeError::NoRelease(_)) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn show(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        submission: Submission,
+    ) -> anyhow::Result<u8> {
+        match submission {
+            Submission::AlreadyLive { release } => {
+                answer.note(format!("this commit is live already, as {release}: nothing to do\nhint: `zarpar deploy {app}` builds it again")).await?;
+                Ok(0)
+            }
+            Submission::Accepted {
+                deployment,
+                superseded,
+            } => {
+                self.queue.accepted(&deployment, &superseded);
+                self.follow(answer, deployment.id).await
+            }
+        }
+    }
+
+    async fn follow(&self, answer: &mut Answer, id: DeploymentId) -> anyhow::Result<u8> {
+        let mut events = self.builder.journal().follow(id).await?;
+        let mut code = 1;
+        while let Some(event) = events.next().await? {
+            if let EventKind::Finished { outcome, .. } = &event.kind {
+                code = u8::from(*outcome != Outcome::Live);
+            }
+            answer.send(Frame::Event(event)).await?;
+        }
+        Ok(code)
+    }
+
+    pub(crate) async fn deployment_follow(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        id: DeploymentId,
+    ) -> anyhow::Result<u8> {
+        self.app(app)?;
+        match self.store.deployment(id)? {
+            Some(deployment) if deployment.app == *app => self.follow(answer, id).await,
+            _ => anyhow::bail!(
+                "`{app}` has no deployment {id}\nhint: `zarpar deployments {app}` lists them"
+            ),
+        }
+    }
+
+    pub(crate) async fn deployment_list(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+    ) -> anyhow::Result<u8> {
+        self.app(app)?;
+        let deployments = self.store.deployments(app, LISTED)?;
+        answer
+            .reply(
+                &deployments
+                    .iter()
+                    .map(views::deployment)
+                    .collect::<Vec<_>>(),
+            )
+            .await
+    }
+
+    pub(crate) async fn release_list(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+    ) -> anyhow::Result<u8> {
+        self.app(app)?;
+        let releases = self.store.releases(app)?;
+        answer
+            .reply(&releases.iter().map(views::release).collect::<Vec<_>>())
+            .await
+    }
+
+    pub(crate) async fn env_change(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        changes: Map<EnvKey, Option<String>>,
+        restart: bool,
+    ) -> anyhow::Result<u8> {
+        self.app(app)?;
+        let changes: Vec<(EnvKey, Option<String>)> = changes.into_iter().collect();
+        tokio::task::block_in_place(|| self.store.set_env(app, &changes))?;
+        if restart {
+            self.restart(answer, app, "env").await
+        } else {
+            Ok(0)
+        }
+    }
+
+    pub(crate) async fn env_list(&self, answer: &mut Answer, app: &AppName) -> anyhow::Result<u8> {
+        self.app(app)?;
+        answer.reply(&self.store.env(app)?).await
+    }
+}

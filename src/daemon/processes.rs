@@ -1,0 +1,179 @@
+//! What runs: processes, their logs, and commands of the moment.
+
+use futures_util::stream::SelectAll;
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::io::AsyncWriteExt;
+use zarpar_control::{Bytes64, ClientFrame, Frame, OutputStream, ProcessView};
+use zarpar_engine::Label;
+use zarpar_engine::{LogOptions, OutputKind};
+use zarpar_model::{
+    AppName, LABEL_APP, LABEL_INSTANCE, LABEL_PROCESS, LABEL_RELEASE, ProcessName, Timestamp,
+};
+
+use super::control::Answer;
+use super::{Daemon, Map};
+
+impl Daemon {
+    pub(crate) async fn process_list(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+    ) -> anyhow::Result<u8> {
+        self.app(app)?;
+        let engine = self.builder.engine();
+        let network = self.builder.instance().network(app);
+        let mut views = Vec::new();
+        for summary in engine
+            .containers_with_labels(&[
+                Label::Is(LABEL_INSTANCE, self.builder.instance().id()),
+                Label::Is(LABEL_APP, app.as_str()),
+            ])
+            .await?
+        {
+            let label = |name: &str| summary.labels.get(name).cloned();
+            let found = engine.container(&summary.id).await?;
+            views.push(ProcessView {
+                process: label(LABEL_PROCESS).unwrap_or_default(),
+                release: label(LABEL_RELEASE),
+                state: summary.state.clone(),
+                container: summary.id.chars().take(12).collect(),
+                address: found
+                    .as_ref()
+                    .and_then(|container| container.ip(&network))
+                    .map(|ip| ip.to_string()),
+                started_at: found
+                    .and_then(|container| container.started_at)
+                    .map(|time| Timestamp::from(time).to_string()),
+            });
+        }
+        views.sort_by(|a, b| (&a.process, &a.container).cmp(&(&b.process, &b.container)));
+        answer.reply(&views).await
+    }
+
+    pub(crate) async fn process_scale(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        counts: Map<ProcessName, u32>,
+    ) -> anyhow::Result<u8> {
+        self.app(app)?;
+        if let Some((process, count)) = counts.iter().find(|(_, count)| **count > 64) {
+            anyhow::bail!("expected at most 64 containers for `{process}`, found `{count}`");
+        }
+        tokio::task::block_in_place(|| {
+            self.store.update_app(app, |record| {
+                record
+                    .scale
+                    .retain(|(process, _)| !counts.contains_key(process));
+                record.scale.extend(counts);
+                Ok::<(), zarpar_store::StoreError>(())
+            })
+        })?;
+        self.restart(answer, app, "scale").await
+    }
+
+    pub(crate) async fn logs(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        follow: bool,
+        lines: u32,
+        process: Option<ProcessName>,
+    ) -> anyhow::Result<u8> {
+        let record = self.app(app)?;
+        let active = match record.active {
+            Some(active) => self.store.release(app, active)?,
+            None => None,
+        };
+        let Some(release) = active else {
+            answer.note(format!("`{app}` has no release yet, so nothing is printed\nhint: `zarpar deployments {app}` shows what was tried")).await?;
+            return Ok(0);
+        };
+        let mut all = SelectAll::new();
+        for target in release
+            .targets
+            .iter()
+            .filter(|target| process.as_ref().is_none_or(|name| *name == target.process))
+        {
+            let options = LogOptions {
+                follow,
+                tail: Some(lines.into()),
+                ..LogOptions::default()
+            };
+            all.push(self.builder.engine().logs(&target.container, options));
+        }
+        while let Some(chunk) = all.try_next().await? {
+            answer
+                .send(Frame::Output {
+                    stream: stream(&chunk.stream),
+                    data: Bytes64(chunk.bytes.to_vec()),
+                })
+                .await?;
+        }
+        Ok(0)
+    }
+
+    /// A container of its own, with the image, environment, network and files of the live
+    /// release: a command that eats all memory does not take the web process with it.
+    pub(crate) async fn run(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        command: Vec<String>,
+        tty: bool,
+    ) -> anyhow::Result<u8> {
+        self.app(app)?;
+        let engine = self.builder.engine();
+        let id = self
+            .builder
+            .one_off(app, command, tty)
+            .await
+            .map_err(|error| anyhow::anyhow!(error.explain()))?;
+        let result = self.converse(answer, &id, tty).await;
+        engine.remove_container(&id).await?;
+        result
+    }
+
+    async fn converse(&self, answer: &mut Answer, id: &str, tty: bool) -> anyhow::Result<u8> {
+        let engine = self.builder.engine();
+        let attached = engine.attach(id, true).await?;
+        let (mut output, mut input) = (attached.output, Some(attached.input));
+        engine.start(id).await?;
+        loop {
+            tokio::select! {
+                chunk = output.next() => match chunk {
+                    Some(chunk) => {
+                        let chunk = chunk?;
+                        answer.send(Frame::Output { stream: stream(&chunk.stream), data: Bytes64(chunk.bytes.to_vec()) }).await?;
+                    }
+                    None => break,
+                },
+                frame = answer.reader.next::<ClientFrame>() => match frame? {
+                    Some(ClientFrame::Input(Bytes64(bytes))) => {
+                        if let Some(input) = &mut input {
+                            input.write_all(&bytes).await?;
+                            input.flush().await?;
+                        }
+                    }
+                    Some(ClientFrame::Eof) => {
+                        if let Some(mut input) = input.take() {
+                            input.shutdown().await?;
+                        }
+                    }
+                    Some(ClientFrame::Resize { width, height }) if tty => engine.resize_tty(id, width, height).await?,
+                    Some(ClientFrame::Resize { .. }) => {}
+                    // The client is gone, and with it the reason to go on.
+                    None => anyhow::bail!("the client went away"),
+                },
+            }
+        }
+        Ok(u8::try_from(engine.wait(id).await?).unwrap_or(1))
+    }
+}
+
+fn stream(kind: &OutputKind) -> OutputStream {
+    match kind {
+        OutputKind::Stderr => OutputStream::Err,
+        _ => OutputStream::Out,
+    }
+}

@@ -1,0 +1,62 @@
+//! Records as the listings show them.
+
+use zarpar_control::{DeploymentView, ReleaseView, TokenView};
+use zarpar_model::{Deployment, DeploymentKind, Phase, Release, Scope, Token};
+
+pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
+    let (failed_in, reason) = match &deployment.phase {
+        Phase::Failed { phase, reason } => (Some(phase.to_string()), Some(reason.clone())),
+        _ => (None, None),
+    };
+    let state = match &deployment.phase {
+        Phase::Failed { .. } => "failed".to_owned(),
+        other => other.to_string(),
+    };
+    let commit = match &deployment.kind {
+        DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
+            Some(commit.to_string())
+        }
+        DeploymentKind::Rollback { .. } | DeploymentKind::Restart => None,
+    };
+    let seconds = deployment
+        .started_at
+        .zip(deployment.finished_at)
+        .map(|(start, end)| end.since(start).as_secs_f64());
+    DeploymentView {
+        id: deployment.id.0,
+        kind: deployment.kind.as_str().to_owned(),
+        state,
+        failed_in,
+        reason,
+        commit,
+        release: deployment.release.map(|release| release.to_string()),
+        by: deployment.by.clone(),
+        created_at: deployment.created_at.to_string(),
+        seconds,
+    }
+}
+
+pub(crate) fn release(release: &Release) -> ReleaseView {
+    ReleaseView {
+        release: release.number.to_string(),
+        state: release.state.as_str().to_owned(),
+        commit: release.commit.to_string(),
+        origin: release.origin.map(|origin| origin.to_string()),
+        by: release.by.clone(),
+        created_at: release.created_at.to_string(),
+        image: release.image.clone(),
+        deployment: release.deployment.0,
+    }
+}
+
+pub(crate) fn token(token: &Token) -> TokenView {
+    let apps = match &token.scope {
+        Scope::All => None,
+        Scope::Apps(apps) => Some(apps.iter().map(ToString::to_string).collect()),
+    };
+    TokenView {
+        name: token.name.to_string(),
+        apps,
+        created_at: token.created_at.to_string(),
+    }
+}
