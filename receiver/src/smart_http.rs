@@ -89,11 +89,23 @@ async fn advertise(
         Err(refusal) => return refusal,
     };
     let content_type = format!("application/x-{}-advertisement", service.name());
+    // As git's own http-backend does: the line that names the service, unless the client
+    // speaks version 2, whose answer has a header of its own.
+    let speaks_v2 = protocol(&headers) == Some("version=2");
+    let prefix = if speaks_v2 {
+        Bytes::new()
+    } else {
+        service_line(service)
+    };
+    let request = Input {
+        body: Body::empty(),
+        encoding: Encoding::Plain(1),
+    };
     respond(
         &state,
         child,
-        Body::empty(),
-        Encoding::Plain(0),
+        request,
+        prefix,
         content_type,
         admitted.permit,
     )
@@ -149,7 +161,15 @@ async fn serve(
         Err(refusal) => return refusal,
     };
     let content_type = format!("application/x-{}-result", service.name());
-    respond(&state, child, body, encoding, content_type, admitted.permit)
+    let request = Input { body, encoding };
+    respond(
+        &state,
+        child,
+        request,
+        Bytes::new(),
+        content_type,
+        admitted.permit,
+    )
 }
 
 /// How a request body is packed, with the most bytes it may unpack to.
@@ -222,11 +242,6 @@ fn start(
     advertise: bool,
     headers: &HeaderMap,
 ) -> Result<Child, Response> {
-    // The header's text becomes an environment variable; only the three versions may.
-    let protocol = headers
-        .get("git-protocol")
-        .and_then(|value| value.to_str().ok())
-        .filter(|text| matches!(*text, "version=0" | "version=1" | "version=2"));
     let app = admitted.app.name.as_str();
     let hook_env = [
         (zarpar_hooks::ENV_APP, app),
@@ -236,8 +251,33 @@ fn start(
     state
         .repositories
         .git()
-        .serve(service, &repository, advertise, protocol, &hook_env)
+        .serve(
+            service,
+            &repository,
+            advertise,
+            protocol(headers),
+            &hook_env,
+        )
         .map_err(|error| trouble(&error))
+}
+
+/// What the client says of the protocol. The text becomes an environment variable, so only the
+/// three versions may pass.
+fn protocol(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get("git-protocol")?.to_str().ok()?;
+    matches!(text, "version=0" | "version=1" | "version=2").then_some(text)
+}
+
+/// `# service=NAME` as a pkt-line, and a flush.
+fn service_line(service: Service) -> Bytes {
+    let line = format!("# service={}\n", service.name());
+    Bytes::from(format!("{:04x}{line}0000", line.len() + 4))
+}
+
+/// A request body and how it is packed.
+struct Input {
+    body: Body,
+    encoding: Encoding,
 }
 
 /// Answers with what git writes. The exchange runs in a task of its own and goes on without the
@@ -245,8 +285,8 @@ fn start(
 fn respond(
     state: &ReceiverState,
     mut child: Child,
-    body: Body,
-    encoding: Encoding,
+    request: Input,
+    prefix: Bytes,
     content_type: String,
     permit: OwnedSemaphorePermit,
 ) -> Response {
@@ -259,7 +299,7 @@ fn respond(
     state.tasks.spawn(async move {
         let mut errors = Vec::new();
         let (fed, (), ()) = tokio::join!(
-            feed(body, encoding, stdin),
+            feed(request.body, request.encoding, stdin),
             drain(stdout, pieces),
             collect(stderr, &mut errors)
         );
@@ -272,8 +312,9 @@ fn respond(
         }
         drop(permit);
     });
-    let stream = futures_util::stream::poll_fn(move |context| taken.poll_recv(context))
-        .map(Ok::<_, io::Error>);
+    let rest = futures_util::stream::poll_fn(move |context| taken.poll_recv(context));
+    let start = futures_util::stream::iter((!prefix.is_empty()).then_some(prefix));
+    let stream = start.chain(rest).map(Ok::<_, io::Error>);
     (
         [
             (header::CONTENT_TYPE, content_type),

@@ -1,0 +1,9 @@
+"""La entrada para gunicorn: `gunicorn sitio.wsgi`."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sitio.settings")
+
+application = get_wsgi_application()
