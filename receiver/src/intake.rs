@@ -130,7 +130,10 @@ impl Intake {
                     .find(|release| release.number == active)
                     .map_or(active, root);
                 let earlier = releases.iter().filter(|release| {
-                    release.state == ReleaseState::Retired && root(release) < active_root
+                    matches!(
+                        release.state,
+                        ReleaseState::Draining | ReleaseState::Retired
+                    ) && root(release) < active_root
                 });
                 earlier.map(|release| release.number).max().ok_or_else(|| {
                     IntakeError::NothingBefore {

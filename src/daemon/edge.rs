@@ -129,6 +129,9 @@ fn spawn(config: &Config, layout: &Layout) -> anyhow::Result<std::process::Child
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
+    // glibc keeps an arena a thread and gives little of it back; one arena is enough for few
+    // threads that allocate little.
+    command.env("MALLOC_ARENA_MAX", "1");
     // A group of its own: a Ctrl-C at our terminal, or a kill of our group, is not for the edge.
     command.process_group(0);
     command.spawn().context("cannot start the edge")

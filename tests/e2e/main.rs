@@ -1,0 +1,17 @@
+//! End to end: the real binary, real git, a real Docker Engine and a real Postgres.
+//!
+//! Each test has a server of its own (`World`): data folder, ports, Docker labels. Tests run one
+//! after the other, because a build takes all of a small machine and the timings of two would
+//! disturb each other.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr)]
+
+mod architecture;
+mod crashes;
+mod failures;
+mod http;
+mod load;
+mod memory;
+mod project;
+mod refusals;
+mod voyage;
+mod world;
