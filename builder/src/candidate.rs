@@ -291,9 +291,8 @@ fn unhealthy(
     };
     DeployError::Unhealthy {
         expected: format!("a status of {}", String::from(health.status.clone())),
-        host,
-        path: health.path.clone(),
-        limit: show_span(health.timeout),
+        url: format!("http://{host}{}", health.path),
+        limit: health.timeout,
         found,
         hint,
     }

@@ -1,8 +1,11 @@
 //! Why a deployment failed, in words for the person who pushed: what was expected, the literal,
 //! and the next thing to try.
 
+use std::time::Duration;
+
 use zarpar_control::ClientError;
 use zarpar_engine::{BuildError, EngineError};
+use zarpar_model::show_span;
 use zarpar_services::ServiceError;
 use zarpar_store::StoreError;
 
@@ -57,18 +60,14 @@ pub enum DeployError {
         reason: &'static str,
     },
     /// The new release did not become healthy.
-    #[error(
-        "expected {expected} from `http://{host}{path}` within {limit}, last found: {found}\nhint: {hint}"
-    )]
+    #[error("expected {expected} from `{url}` within {}, last found: {found}\nhint: {hint}", show_span(*limit))]
     Unhealthy {
         /// Which answers would be right.
         expected: String,
-        /// The host that was asked for.
-        host: String,
-        /// The path.
-        path: String,
+        /// What was asked for.
+        url: String,
         /// The time it had.
-        limit: String,
+        limit: Duration,
         /// The last answer, or why there was none.
         found: String,
         /// What to do.

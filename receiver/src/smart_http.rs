@@ -82,11 +82,11 @@ async fn advertise(
     };
     let admitted = match admit(&state, &repository, &headers) {
         Ok(admitted) => admitted,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let child = match start(&state, service, &admitted, true, &headers) {
         Ok(child) => child,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let content_type = format!("application/x-{}-advertisement", service.name());
     // As git's own http-backend does: the line that names the service, unless the client
@@ -135,7 +135,7 @@ async fn serve(
     }
     let admitted = match admit(&state, &repository, &headers) {
         Ok(admitted) => admitted,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     // A pack has git's own limit (receive.maxInputSize); the rest is bounded here.
     let limit = if service == Service::ReceivePack {
@@ -158,7 +158,7 @@ async fn serve(
     };
     let child = match start(&state, service, &admitted, false, &headers) {
         Ok(child) => child,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let content_type = format!("application/x-{}-result", service.name());
     let request = Input { body, encoding };
@@ -190,11 +190,12 @@ fn admit(
     state: &ReceiverState,
     repository: &str,
     headers: &HeaderMap,
-) -> Result<Admitted, Response> {
+) -> Result<Admitted, Box<Response>> {
     let credentials = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    let token = authenticate(&state.store, credentials).map_err(|error| trouble(&error))?;
+    let token =
+        authenticate(&state.store, credentials).map_err(|error| Box::new(trouble(&error)))?;
     let Some(token) = token else {
         let text = "expected a token, as user name or password\nhint: `zarpar tokens create laptop` on the server prints one; then `git remote set-url production http://TOKEN@HOST:7070/git/APP.git`";
         let mut response = words(StatusCode::UNAUTHORIZED, text);
@@ -202,13 +203,16 @@ fn admit(
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Basic realm=\"zarpar\""),
         );
-        return Err(response);
+        return Err(Box::new(response));
     };
     let name = repository
         .strip_suffix(".git")
         .and_then(|name| name.parse::<AppName>().ok());
     let app = match name.filter(|name| token.scope.allows(name)) {
-        Some(name) => state.store.app(&name).map_err(|error| trouble(&error))?,
+        Some(name) => state
+            .store
+            .app(&name)
+            .map_err(|error| Box::new(trouble(&error)))?,
         None => None,
     };
     let Some(app) = app else {
@@ -216,7 +220,7 @@ fn admit(
             "the token `{}` opens no app of this name\nhint: `zarpar apps list` and `zarpar tokens list` on the server show what there is",
             token.name
         );
-        return Err(words(StatusCode::NOT_FOUND, &text));
+        return Err(Box::new(words(StatusCode::NOT_FOUND, &text)));
     };
     let Ok(permit) = state.permits.clone().try_acquire_owned() else {
         let mut response = words(
@@ -226,7 +230,7 @@ fn admit(
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        return Err(response);
+        return Err(Box::new(response));
     };
     Ok(Admitted {
         app,
@@ -241,7 +245,7 @@ fn start(
     admitted: &Admitted,
     advertise: bool,
     headers: &HeaderMap,
-) -> Result<Child, Response> {
+) -> Result<Child, Box<Response>> {
     let app = admitted.app.name.as_str();
     let hook_env = [
         (zarpar_hooks::ENV_APP, app),
@@ -258,7 +262,7 @@ fn start(
             protocol(headers),
             &hook_env,
         )
-        .map_err(|error| trouble(&error))
+        .map_err(|error| Box::new(trouble(&error)))
 }
 
 /// What the client says of the protocol. The text becomes an environment variable, so only the

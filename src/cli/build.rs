@@ -1,4 +1,5 @@
-//! `build --print-dockerfile`: what a push of this work tree's last commit would be built from.
+//! `build --print-dockerfile`: what a push would be built from if every file of the
+//! folder were committed as it is now.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,9 +1,10 @@
 //! Asking the control plane: one request, one answer, one exit code.
 
+use std::io;
 use std::process::ExitCode;
 
 use serde::de::DeserializeOwned;
-use zarpar_control::{Client, ClientError, Frame, OutputStream, Request};
+use zarpar_control::{Client, ClientError, Frame, LineError, OutputStream, Request};
 
 use super::{Remote, output};
 use crate::config::{Layout, default_data};
@@ -33,14 +34,31 @@ pub(crate) fn socket(remote: &Remote) -> std::path::PathBuf {
     Layout::new(remote.data.clone().unwrap_or_else(default_data)).control_socket()
 }
 
-/// Asks a listing and shows it.
+/// Asks a question that has one answer and shows it; notes on the way are shown as they come.
 pub(crate) fn ask<T: DeserializeOwned>(
     remote: &Remote,
     request: &Request,
     show: impl FnOnce(T),
 ) -> ExitCode {
     block_on(async {
-        show(Client::ask(&socket(remote), request).await?);
+        let mut client = Client::send(&socket(remote), request).await?;
+        let value = loop {
+            match client.next().await? {
+                Frame::Reply(value) => break value,
+                Frame::Note(text) => output::note(&text),
+                Frame::Refused { text, code } => return Err(ClientError::Refused { text, code }),
+                other => {
+                    return Err(ClientError::Unexpected(
+                        format!("{other:?}").chars().take(200).collect(),
+                    ));
+                }
+            }
+        };
+        show(
+            serde_json::from_value(value).map_err(|error| LineError::Format {
+                message: error.to_string(),
+            })?,
+        );
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -53,22 +71,29 @@ pub(crate) fn follow(remote: &Remote, request: &Request) -> ExitCode {
             match client.next().await? {
                 Frame::Done { code } => return Ok(ExitCode::from(code)),
                 Frame::Refused { text, code } => return Err(ClientError::Refused { text, code }),
-                frame => show(frame),
+                // Nobody reads any more; what was asked goes on without a reader.
+                frame => {
+                    if show(frame).is_err() {
+                        return Ok(ExitCode::FAILURE);
+                    }
+                }
             }
         }
     })
 }
 
-/// One frame on the terminal.
-pub(crate) fn show(frame: Frame) {
+/// One frame on the terminal. An error means that nobody reads standard output any more.
+pub(crate) fn show(frame: Frame) -> io::Result<()> {
     match frame {
-        Frame::Event(event) => zarpar_hooks::render(&event)
-            .iter()
-            .for_each(|line| output::line(line)),
+        Frame::Event(event) => {
+            for line in zarpar_hooks::render(&event) {
+                output::try_bytes(format!("{line}\n").as_bytes())?;
+            }
+        }
         Frame::Output {
             stream: OutputStream::Out,
             data,
-        } => output::bytes(&data.0),
+        } => output::try_bytes(&data.0)?,
         Frame::Output {
             stream: OutputStream::Err,
             data,
@@ -76,4 +101,5 @@ pub(crate) fn show(frame: Frame) {
         Frame::Note(text) => output::note(&text),
         Frame::Reply(_) | Frame::Done { .. } | Frame::Refused { .. } => {}
     }
+    Ok(())
 }

@@ -119,7 +119,10 @@ fn short(commit: &str) -> String {
 fn caller() -> String {
     let name = ["SUDO_USER", "USER", "LOGNAME"]
         .iter()
-        .find_map(|name| std::env::var(name).ok());
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|name| {
+            !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_graphic())
+        });
     format!(
         "cli:{}",
         name.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())

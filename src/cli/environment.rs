@@ -1,4 +1,7 @@
-//! `env`: variables in, out, and as a file that reads back as it was written.
+//! `env`: variables in, out, and as a file that reads back as it was written. Nothing is asked of
+//! the control plane before every variable is understood.
+
+mod lines;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -6,25 +9,17 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use zarpar_control::Request;
-use zarpar_model::{AppName, EnvKey, NameError};
+use zarpar_model::{AppName, EnvKey};
 
 use super::client::{ask, follow};
 use super::{EnvCommand, Remote, output, table};
 use crate::report::fail;
 
-/// Why variables cannot be read.
+/// Why nothing was asked of the control plane.
 #[derive(Debug, thiserror::Error)]
 enum EnvError {
-    #[error("expected NAME=VALUE, found `{0}`")]
-    NoValue(String),
     #[error(transparent)]
-    Name(#[from] NameError),
-    #[error("expected NAME=VALUE in line {0}, nothing was changed")]
-    Line(usize),
-    #[error("the quote that opens in line {0} has no end, nothing was changed")]
-    Quote(usize),
-    #[error("line {line}, nothing was changed")]
-    LineName { line: usize, source: NameError },
+    Line(#[from] lines::LineError),
     #[error("cannot read `{path}`")]
     Read {
         path: String,
@@ -41,7 +36,7 @@ pub(crate) fn env(remote: &Remote, command: EnvCommand) -> ExitCode {
         } => change(
             remote,
             app,
-            values.iter().map(|value| assignment(value)).collect(),
+            lines::assignments(&values).map_err(EnvError::from),
             no_restart,
         ),
         EnvCommand::Unset {
@@ -59,18 +54,8 @@ pub(crate) fn env(remote: &Remote, command: EnvCommand) -> ExitCode {
             file,
             no_restart,
         } => {
-            let parsed = read(&file).and_then(|text| parse(&text));
-            change(
-                remote,
-                app,
-                parsed.map(|values| {
-                    values
-                        .into_iter()
-                        .map(|(name, value)| (name, Some(value)))
-                        .collect()
-                }),
-                no_restart,
-            )
+            let changes = read(&file).and_then(|text| Ok(lines::parse(&text)?));
+            change(remote, app, changes, no_restart)
         }
         EnvCommand::List { app, listing } => {
             let empty = format!(
@@ -85,9 +70,7 @@ pub(crate) fn env(remote: &Remote, command: EnvCommand) -> ExitCode {
                     }
                     let rows: Vec<Vec<String>> = values
                         .into_iter()
-                        .map(|(name, value)| {
-                            vec![name.to_string(), value.escape_debug().to_string()]
-                        })
+                        .map(|(name, value)| vec![name.to_string(), value])
                         .collect();
                     table::print(&["NAME", "VALUE"], &rows, &empty);
                 },
@@ -99,7 +82,7 @@ pub(crate) fn env(remote: &Remote, command: EnvCommand) -> ExitCode {
             |values: BTreeMap<EnvKey, String>| {
                 values
                     .iter()
-                    .for_each(|(name, value)| output::line(&export_line(name, value)));
+                    .for_each(|(name, value)| output::line(&lines::export(name, value)));
             },
         ),
     }
@@ -120,16 +103,9 @@ fn change(
                 restart: !no_restart,
             },
         ),
+        Err(error @ EnvError::Read { .. }) => fail(&error, 1),
         Err(error) => fail(&error, 2),
     }
-}
-
-fn assignment(text: &str) -> Result<(EnvKey, Option<String>), EnvError> {
-    // The value may be a secret, so only what stands before the sign is shown.
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| EnvError::NoValue(text.chars().take(40).collect()))?;
-    Ok((name.parse()?, Some(value.to_owned())))
 }
 
 fn read(path: &Path) -> Result<String, EnvError> {
@@ -143,136 +119,4 @@ fn read(path: &Path) -> Result<String, EnvError> {
         path: path.display().to_string(),
         source,
     })
-}
-
-/// `.env` files as they are written in the field: comments, `export`, quotes. Double quotes
-/// know `\n`, `\"` and `\\`, single quotes nothing; both may span lines.
-fn parse(text: &str) -> Result<BTreeMap<EnvKey, String>, EnvError> {
-    let mut values = BTreeMap::new();
-    let mut lines = text.lines().enumerate();
-    while let Some((number, line)) = lines.next() {
-        let number = number + 1;
-        let line = line.trim_start();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let (name, value) = line.split_once('=').ok_or(EnvError::Line(number))?;
-        let name = name.trim().parse().map_err(|source| EnvError::LineName {
-            line: number,
-            source,
-        })?;
-        let value = value.trim();
-        let value = match value.chars().next() {
-            Some(quote @ ('"' | '\'')) => {
-                let mut quoted = value[1..].to_owned();
-                loop {
-                    if let Some(value) = unquote(&quoted, quote) {
-                        break value;
-                    }
-                    let (_, next) = lines.next().ok_or(EnvError::Quote(number))?;
-                    quoted.push('\n');
-                    quoted.push_str(next);
-                }
-            }
-            _ => value
-                .split(" #")
-                .next()
-                .unwrap_or_default()
-                .trim_end()
-                .to_owned(),
-        };
-        values.insert(name, value);
-    }
-    Ok(values)
-}
-
-/// The text up to the closing quote; `None` when there is none yet.
-fn unquote(text: &str, quote: char) -> Option<String> {
-    let mut value = String::new();
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            _ if character == quote => return Some(value),
-            '\\' if quote == '"' => match characters.next()? {
-                'n' => value.push('\n'),
-                escaped @ ('"' | '\\') => value.push(escaped),
-                other => value.extend(['\\', other]),
-            },
-            _ => value.push(character),
-        }
-    }
-    None
-}
-
-fn export_line(name: &EnvKey, value: &str) -> String {
-    format!(
-        "{name}=\"{}\"",
-        value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n")
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn what_is_exported_reads_back_the_same() {
-        let name: EnvKey = "X".parse().unwrap();
-        for value in [
-            "",
-            "plain",
-            "two words",
-            "#hash",
-            "a\"b",
-            r"c:\n\dir\",
-            "line\nline",
-            "'",
-            " padded ",
-            "a=b",
-            "ñ",
-        ] {
-            let line = export_line(&name, value);
-            assert_eq!(parse(&line).unwrap()[&name], value, "{line}");
-        }
-    }
-
-    #[test]
-    fn env_files_as_people_write_them() {
-        let text =
-            "# comment\n\nexport A=1\nB = two words # comment\nC='it''s'\nD=\"two\nlines\"\n";
-        let values = parse(text).unwrap();
-        let get = |name: &str| values[&name.parse::<EnvKey>().unwrap()].clone();
-        assert_eq!(
-            (get("A"), get("B"), get("C"), get("D")),
-            (
-                "1".into(),
-                "two words".into(),
-                "it".into(),
-                "two\nlines".into()
-            )
-        );
-    }
-
-    #[test]
-    fn a_bad_line_is_named_and_nothing_is_kept() {
-        assert!(
-            parse("A=1\nnonsense\n")
-                .unwrap_err()
-                .to_string()
-                .contains("line 2")
-        );
-        assert!(
-            parse("A=1\n1B=2\n")
-                .unwrap_err()
-                .to_string()
-                .contains("line 2")
-        );
-        assert!(parse("A='x\n").unwrap_err().to_string().contains("line 1"));
-        assert!(assignment("A").is_err() && assignment("-A=1").is_err());
-    }
 }

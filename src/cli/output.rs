@@ -23,24 +23,29 @@ pub(crate) fn json(value: &impl Serialize) {
     }
 }
 
-/// Bytes as they are.
-pub(crate) fn bytes(data: &[u8]) {
-    let mut out = io::stdout().lock();
-    end_when_closed(out.write_all(data).and_then(|()| out.flush()));
-}
-
-/// Bytes as they are, on standard error.
-pub(crate) fn error_bytes(data: &[u8]) {
-    let mut out = io::stderr().lock();
-    end_when_closed(out.write_all(data).and_then(|()| out.flush()));
-}
-
+/// Bytes as they are; ends the program when nobody reads. For listings alone, where nothing is
+/// left to put back.
 #[expect(
     clippy::exit,
     reason = "nobody reads any more, and nothing is half done"
 )]
-fn end_when_closed(written: io::Result<()>) {
-    if written.is_err() {
+pub(crate) fn bytes(data: &[u8]) {
+    if try_bytes(data).is_err() {
         std::process::exit(1);
     }
+}
+
+/// Bytes as they are.
+///
+/// # Errors
+/// Nobody reads any more.
+pub(crate) fn try_bytes(data: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(data)?;
+    out.flush()
+}
+
+/// Bytes as they are, on standard error. That nobody reads there is no reason to stop.
+pub(crate) fn error_bytes(data: &[u8]) {
+    let _ = io::stderr().lock().write_all(data);
 }

@@ -1,14 +1,18 @@
 //! `run`, `logs`, `ps`.
 
+mod conversation;
+mod terminal;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use tokio::io::AsyncReadExt;
-use zarpar_control::{Bytes64, Client, ClientError, ClientFrame, Frame, ProcessView, Request};
+use zarpar_control::{Client, ProcessView, Request};
 use zarpar_model::{AppName, ProcessName};
 
-use super::client::{ask, block_on, follow, show, socket};
+use self::conversation::converse;
+use self::terminal::Terminal;
+use super::client::{ask, block_on, follow, socket};
 use super::{Listing, Remote, output, table};
 use crate::report::fail;
 
@@ -34,66 +38,9 @@ pub(crate) fn run(remote: &Remote, app: AppName, command: Vec<String>) -> ExitCo
     let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     block_on(async {
         let client = Client::send(&socket(remote), &Request::Run { app, command, tty }).await?;
-        let _raw = tty.then(RawMode::enter).flatten();
-        let (mut frames, mut input) = client.into_parts();
-        if tty && let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdin()) {
-            input
-                .send(&ClientFrame::Resize {
-                    width: size.ws_col,
-                    height: size.ws_row,
-                })
-                .await?;
-        }
-        let mut stdin = tokio::io::stdin();
-        let mut piece = vec![0; 16 * 1024];
-        let mut open = true;
-        loop {
-            tokio::select! {
-                frame = frames.next::<Frame>() => match frame? {
-                    Some(Frame::Done { code }) => return Ok(ExitCode::from(code)),
-                    Some(Frame::Refused { text, code }) => return Err(ClientError::Refused { text, code }),
-                    Some(frame) => show(frame),
-                    None => return Err(ClientError::Closed),
-                },
-                count = stdin.read(&mut piece), if open => match count {
-                    Ok(count @ 1..) => input.send(&ClientFrame::Input(Bytes64(piece[..count].to_vec()))).await?,
-                    _ => {
-                        open = false;
-                        input.send(&ClientFrame::Eof).await?;
-                    }
-                },
-            }
-        }
+        let terminal = tty.then(Terminal::enter).and_then(Result::ok);
+        converse(client, tokio::io::stdin(), terminal).await
     })
-}
-
-/// The terminal without echo and line editing, which the command's own terminal does; put back
-/// when dropped.
-struct RawMode(rustix::termios::Termios);
-
-impl RawMode {
-    fn enter() -> Option<RawMode> {
-        let before = rustix::termios::tcgetattr(std::io::stdin()).ok()?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        rustix::termios::tcsetattr(
-            std::io::stdin(),
-            rustix::termios::OptionalActions::Now,
-            &raw,
-        )
-        .ok()?;
-        Some(RawMode(before))
-    }
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        let _ = rustix::termios::tcsetattr(
-            std::io::stdin(),
-            rustix::termios::OptionalActions::Now,
-            &self.0,
-        );
-    }
 }
 
 pub(crate) fn ps(remote: &Remote, listing: Listing, words: &[String]) -> ExitCode {

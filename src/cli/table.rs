@@ -1,4 +1,5 @@
-//! Aligned columns for people.
+//! Aligned columns for people. A cell is one line and cannot paint the terminal, whoever chose
+//! its text: control characters are shown escaped.
 
 use super::output;
 
@@ -13,10 +14,14 @@ pub(crate) fn print(header: &[&str], rows: &[Vec<String>], empty: &str) {
 
 fn layout(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| visible(cell)).collect())
+        .collect();
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
             std::iter::once(&header)
-                .chain(rows)
+                .chain(&rows)
                 .filter_map(|row| row.get(column))
                 .map(|cell| cell.chars().count())
                 .max()
@@ -24,7 +29,7 @@ fn layout(header: &[&str], rows: &[Vec<String>]) -> String {
         })
         .collect();
     let mut text = String::new();
-    for row in std::iter::once(&header).chain(rows) {
+    for row in std::iter::once(&header).chain(&rows) {
         let cells: Vec<String> = row
             .iter()
             .zip(&widths)
@@ -32,6 +37,18 @@ fn layout(header: &[&str], rows: &[Vec<String>]) -> String {
             .collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
+    }
+    text
+}
+
+fn visible(cell: &str) -> String {
+    let mut text = String::with_capacity(cell.len());
+    for character in cell.chars() {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
     }
     text
 }
@@ -49,6 +66,15 @@ mod tests {
         assert_eq!(
             layout(&["APP", "RELEASE"], &rows),
             "APP     RELEASE\ntienda  v1\nañil\n"
+        );
+    }
+
+    #[test]
+    fn a_cell_is_one_line() {
+        let rows = [vec!["a\nb\u{1b}[2J".to_owned(), "it's".to_owned()]];
+        assert_eq!(
+            layout(&["NAME", "VALUE"], &rows),
+            "NAME           VALUE\na\\nb\\u{1b}[2J  it's\n"
         );
     }
 }

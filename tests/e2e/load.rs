@@ -10,10 +10,13 @@ use crate::http;
 
 const BETWEEN: Duration = Duration::from_millis(20);
 
+/// When a request was sent, and its answer or what went wrong.
+type Seen = (Instant, Result<String, String>);
+
 pub struct Load {
     stop: Arc<AtomicBool>,
     sender: JoinHandle<()>,
-    seen: Arc<Mutex<Vec<(Instant, Result<String, String>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 #[derive(Debug)]

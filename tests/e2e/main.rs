@@ -3,7 +3,12 @@
 //! Each test has a server of its own (`World`): data folder, ports, Docker labels. Tests run one
 //! after the other, because a build takes all of a small machine and the timings of two would
 //! disturb each other.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr)]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr
+)]
 
 mod architecture;
 mod crashes;

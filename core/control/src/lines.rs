@@ -116,7 +116,8 @@ mod tests {
     #[tokio::test]
     async fn values_come_out_as_they_went_in() {
         let (a, b) = tokio::io::duplex(7);
-        let writing = tokio::spawn(async move {
+        let mut writing = tokio::task::JoinSet::new();
+        writing.spawn(async move {
             let mut writer = LineWriter::new(a);
             writer.send(&"uno\ndos").await.unwrap();
             writer.send(&"tres").await.unwrap();
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!(reader.next::<String>().await.unwrap().unwrap(), "uno\ndos");
         assert_eq!(reader.next::<String>().await.unwrap().unwrap(), "tres");
         assert!(reader.next::<String>().await.unwrap().is_none());
-        writing.await.unwrap();
+        writing.join_next().await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -100,6 +100,10 @@ async fn dial(address: &Address) -> io::Result<Box<dyn Connection>> {
     })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the task ends with its connection, which whoever sends the request owns"
+)]
 async fn send(
     connection: impl Connection + 'static,
     mut request: BollardRequest,
