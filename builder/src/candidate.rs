@@ -38,6 +38,10 @@ impl Builder {
         for copy in 1..=count {
             let container = self.create_process(draft, release, process, copy).await?;
             self.engine.start(&container).await?;
+            if !process.is_web() {
+                let keep = RestartPolicy::UnlessStopped;
+                self.engine.set_restart_policy(&container, keep).await?;
+            }
             let address = if process.is_web() {
                 Some(self.address(draft, release, &container).await?)
             } else {
@@ -92,7 +96,6 @@ impl Builder {
             network: Some(self.instance.network(app)),
             aliases: vec![process.to_string()],
             volumes,
-            restart: RestartPolicy::UnlessStopped,
             log_max_bytes: Some(10 << 20),
             ..ContainerSpec::default()
         };
@@ -196,13 +199,20 @@ impl Builder {
             )
             .await
             {
-                Ok(Ok(status)) if health.status.contains(status) => return Ok(()),
+                Ok(Ok(status)) if health.status.contains(status) => {
+                    // Only now: a candidate that ends must stay ended, to be asked why.
+                    let keep = RestartPolicy::UnlessStopped;
+                    return Ok(self
+                        .engine
+                        .set_restart_policy(&target.container, keep)
+                        .await?);
+                }
                 Ok(Ok(status)) => Found::Status(status),
                 Ok(Err(error)) => Found::Nothing(error.to_string()),
                 Err(_) => Found::Nothing(format!("no answer within {}", show_span(TRY))),
             };
             if let Some(container) = self.engine.container(&target.container).await?
-                && (!container.running || container.restart_count > 0)
+                && !container.running
             {
                 return Err(self.ended(draft, &container).await);
             }

@@ -93,6 +93,8 @@ def task(name, run):
 
 
 def main():
+    # One stream, so that a traceback stands where it happened.
+    os.dup2(1, 2)
     task("settings", lambda: (load_django(), tell(settings=facts())))
     if TASKS is None:
         task("migrate", migrate)

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 use zarpar_engine::Engine;
 use zarpar_model::{
     App, AppName, DeploymentId, EventKind, Instance, ProjectConfig, ReleaseNumber, Timestamp,
@@ -56,6 +56,9 @@ pub struct Builder {
     folders: Folders,
     /// Held while a table is made and sent, so that generations reach the edge in order.
     table: Arc<Mutex<()>>,
+    /// Read by a deployment from before its static files are collected until its release names
+    /// them; written by who removes files that no release names.
+    files: Arc<RwLock<()>>,
     /// Drains go on after a deployment has ended.
     retiring: tokio_util::task::TaskTracker,
 }
@@ -89,6 +92,7 @@ impl Builder {
             surroundings,
             folders,
             table: Arc::default(),
+            files: Arc::default(),
             retiring: tokio_util::task::TaskTracker::new(),
         }
     }

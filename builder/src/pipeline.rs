@@ -38,7 +38,11 @@ impl Builder {
             ),
             Err(error) => {
                 let reason = error.explain();
-                self.undo(deployment).await;
+                // A store that takes no more changes may or may not have recorded the release as
+                // active; what runs is left alone, and the next start reads what was recorded.
+                if self.store.fault().is_none() {
+                    self.undo(deployment).await;
+                }
                 if let Err(error) = self.durable(|store| {
                     store.advance(deployment.id, PhaseEvent::Fail(reason.clone()), now())
                 }) {
@@ -53,6 +57,7 @@ impl Builder {
 
     async fn attempt(&self, deployment: &Deployment) -> Result<String, DeployError> {
         let app = self.app(deployment)?;
+        let files = self.files.read().await;
         let (release, env, containers_env) = match &deployment.kind {
             DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
                 self.make(deployment, &app, commit).await?
@@ -79,6 +84,7 @@ impl Builder {
             env: containers_env,
         };
         self.durable(|store| store.put_candidate(&release, &env))?;
+        drop(files);
         let web = self
             .step(
                 deployment,

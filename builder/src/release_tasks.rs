@@ -52,20 +52,16 @@ impl Builder {
                 ),
                 None => None,
             };
+            let program = ["python3", "-uc", DRIVER].map(str::to_owned);
+            let arguments = [mark(draft.deployment), serde_json::json!(tasks).to_string()];
             let id = self
-                .create_task(
-                    draft,
-                    Some(vec!["python3".into(), "-c".into(), DRIVER.into()]),
-                    tasks,
-                )
+                .create_task(draft, [program.as_slice(), &arguments].concat())
                 .await?;
             settings = self.drive(draft, &id).await?;
             container = Some(id);
         } else {
             for task in project.release.tasks.iter().flatten() {
-                let id = self
-                    .create_task(draft, Some(split_command(task)?), None)
-                    .await?;
+                let id = self.create_task(draft, split_command(task)?).await?;
                 self.plain_task(draft, task, &id).await?;
                 container = Some(id);
             }
@@ -81,16 +77,8 @@ impl Builder {
     async fn create_task(
         &self,
         draft: &Draft<'_>,
-        command: Option<Vec<String>>,
-        tasks: Option<Vec<Vec<String>>>,
+        command: Vec<String>,
     ) -> Result<String, DeployError> {
-        let mut command = command.unwrap_or_default();
-        if command.first().is_some_and(|word| word == "python3")
-            && command.get(2).is_some_and(|text| text == DRIVER)
-        {
-            command.push(mark(draft.deployment));
-            command.push(serde_json::json!(tasks).to_string());
-        }
         let spec = ContainerSpec {
             image: draft.image.clone(),
             // An entrypoint of the image's own may wait, migrate or start a server; the tasks
@@ -117,10 +105,18 @@ impl Builder {
         let mut failed = None;
         self.engine.start(id).await?;
         self.each_line(id, |line| {
-            match line.strip_prefix(&mark).map(serde_json::from_str) {
-                None => draft.tell(EventKind::Output {
-                    text: line.to_owned(),
-                }),
+            // A task may end in the middle of a line, and the mark then stands behind it.
+            let (text, fact) = match line.split_once(&mark) {
+                Some((text, fact)) => (text, Some(serde_json::from_str(fact))),
+                None => (line, None),
+            };
+            if fact.is_none() || !text.is_empty() {
+                draft.tell(EventKind::Output {
+                    text: text.to_owned(),
+                });
+            }
+            match fact {
+                None => {}
                 Some(Ok(Fact::Settings { settings: found })) => settings = found,
                 Some(Ok(Fact::Task { task })) if task != "settings" => {
                     draft.tell(EventKind::Note { text: task })
@@ -212,10 +208,7 @@ impl Builder {
         // Without tasks no container ran; one that is only created shows the image's files.
         let id = match container {
             Some(id) => id,
-            None => {
-                self.create_task(draft, Some(vec!["true".into()]), None)
-                    .await?
-            }
+            None => self.create_task(draft, vec!["true".into()]).await?,
         };
         let archive = self.engine.download_archive(&id, root);
         let archive = archive.filter_map(|piece| async {

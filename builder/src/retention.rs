@@ -47,7 +47,7 @@ impl Builder {
                     })?;
                 }
             }
-            self.prune_static(&deployment.app)
+            self.prune_static(&deployment.app).await
         };
         if let Err(error) = undone.await {
             tracing::error!(deployment = %deployment.id, %error, "traces of a failed deployment are left, the next start removes them");
@@ -152,10 +152,11 @@ impl Builder {
             }
             self.durable(|store| store.remove_release(app, release.number))?;
         }
-        self.prune_static(app)
+        self.prune_static(app).await
     }
 
-    fn prune_static(&self, app: &AppName) -> Result<(), DeployError> {
+    async fn prune_static(&self, app: &AppName) -> Result<(), DeployError> {
+        let _nobody_collects = self.files.write().await;
         let kept: HashSet<String> = self
             .store
             .releases(app)?

@@ -49,6 +49,12 @@ pub(crate) fn authenticate(
     Ok(None)
 }
 
+/// Whether a Basic header has a user name and an empty password, as a remote
+/// `http://TOKEN@HOST/…` gives it.
+pub(crate) fn is_user_alone(header: &str) -> bool {
+    basic(header).is_some_and(|[user, password]| !user.is_empty() && password.is_empty())
+}
+
 fn basic(header: &str) -> Option<[String; 2]> {
     let (scheme, credentials) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") || credentials.len() > HEADER {

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use zarpar_model::{App, AppName};
 use zarpar_store::Store;
 
-use crate::auth::authenticate;
+use crate::auth::{authenticate, is_user_alone};
 use crate::git::Service;
 use crate::repository::Repositories;
 
@@ -197,13 +197,7 @@ fn admit(
     let token =
         authenticate(&state.store, credentials).map_err(|error| Box::new(trouble(&error)))?;
     let Some(token) = token else {
-        let text = "expected a token, as user name or password\nhint: `zarpar tokens create laptop` on the server prints one; then `git remote set-url production http://TOKEN@HOST:7070/git/APP.git`";
-        let mut response = words(StatusCode::UNAUTHORIZED, text);
-        response.headers_mut().insert(
-            header::WWW_AUTHENTICATE,
-            HeaderValue::from_static("Basic realm=\"zarpar\""),
-        );
-        return Err(Box::new(response));
+        return Err(Box::new(unknown(credentials)));
     };
     let name = repository
         .strip_suffix(".git")
@@ -237,6 +231,21 @@ fn admit(
         by: format!("token:{}", token.name),
         permit,
     })
+}
+
+/// No token, or one that opens nothing. To a client without a password git would ask its user
+/// for one, whatever we say; when a token was sent without a password, words help more.
+fn unknown(credentials: Option<&str>) -> Response {
+    let text = "expected a token of this server, as user name or password\nhint: `zarpar tokens create NAME --app APP` on the server prints one; then `git remote set-url production http://TOKEN@HOST:7070/git/APP.git`";
+    if credentials.is_some_and(is_user_alone) {
+        return words(StatusCode::FORBIDDEN, text);
+    }
+    let mut response = words(StatusCode::UNAUTHORIZED, text);
+    let challenge = HeaderValue::from_static("Basic realm=\"zarpar\"");
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, challenge);
+    response
 }
 
 fn start(

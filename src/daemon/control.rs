@@ -15,7 +15,7 @@ use crate::report::explain;
 
 /// The answer to one request, as its handler writes it.
 pub(crate) struct Answer {
-    writer: LineWriter<OwnedWriteHalf>,
+    pub(crate) writer: LineWriter<OwnedWriteHalf>,
     pub(crate) reader: LineReader<OwnedReadHalf>,
 }
 

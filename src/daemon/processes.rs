@@ -1,7 +1,7 @@
 //! What runs: processes, their logs, and commands of the moment.
 
+use futures_util::TryStreamExt;
 use futures_util::stream::SelectAll;
-use futures_util::{StreamExt, TryStreamExt};
 use tokio::io::AsyncWriteExt;
 use zarpar_control::{Bytes64, ClientFrame, Frame, OutputStream, ProcessView};
 use zarpar_engine::Label;
@@ -137,35 +137,53 @@ impl Daemon {
     async fn converse(&self, answer: &mut Answer, id: &str, tty: bool) -> anyhow::Result<u8> {
         let engine = self.builder.engine();
         let attached = engine.attach(id, true).await?;
-        let (mut output, mut input) = (attached.output, Some(attached.input));
         engine.start(id).await?;
-        loop {
-            tokio::select! {
-                chunk = output.next() => match chunk {
-                    Some(chunk) => {
-                        let chunk = chunk?;
-                        answer.send(Frame::Output { stream: stream(&chunk.stream), data: Bytes64(chunk.bytes.to_vec()) }).await?;
-                    }
-                    None => break,
-                },
-                frame = answer.reader.next::<ClientFrame>() => match frame? {
-                    Some(ClientFrame::Input(Bytes64(bytes))) => {
-                        if let Some(input) = &mut input {
-                            input.write_all(&bytes).await?;
-                            input.flush().await?;
-                        }
-                    }
-                    Some(ClientFrame::Eof) => {
-                        if let Some(mut input) = input.take() {
-                            input.shutdown().await?;
-                        }
-                    }
-                    Some(ClientFrame::Resize { width, height }) if tty => engine.resize_tty(id, width, height).await?,
-                    Some(ClientFrame::Resize { .. }) => {}
-                    // The client is gone, and with it the reason to go on.
-                    None => anyhow::bail!("the client went away"),
-                },
+        let Answer { reader, writer } = answer;
+        // Apart from each other: a command that does not read while it prints would else stop
+        // both.
+        let printing = async {
+            let mut output = attached.output;
+            while let Some(chunk) = output.try_next().await? {
+                let data = Bytes64(chunk.bytes.to_vec());
+                writer
+                    .send(&Frame::Output {
+                        stream: stream(&chunk.stream),
+                        data,
+                    })
+                    .await?;
             }
+            anyhow::Ok(())
+        };
+        let feeding = async {
+            let mut input = Some(attached.input);
+            while let Some(frame) = reader.next::<ClientFrame>().await? {
+                match frame {
+                    ClientFrame::Input(Bytes64(bytes)) => {
+                        // A command that reads no more ends by itself, with a code of its own.
+                        if let Some(open) = &mut input
+                            && (open.write_all(&bytes).await.is_err()
+                                || open.flush().await.is_err())
+                        {
+                            input = None;
+                        }
+                    }
+                    ClientFrame::Eof => {
+                        if let Some(mut open) = input.take() {
+                            let _ = open.shutdown().await;
+                        }
+                    }
+                    ClientFrame::Resize { width, height } => {
+                        if tty && let Err(error) = engine.resize_tty(id, width, height).await {
+                            tracing::debug!(%error, "a terminal could not be resized");
+                        }
+                    }
+                }
+            }
+            anyhow::bail!("the client went away")
+        };
+        tokio::select! {
+            printed = printing => printed?,
+            fed = feeding => return fed,
         }
         Ok(u8::try_from(engine.wait(id).await?).unwrap_or(1))
     }

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::http;
+use crate::world::until;
 
 const BETWEEN: Duration = Duration::from_millis(20);
 
@@ -63,7 +64,12 @@ impl Load {
         Load { stop, sender, seen }
     }
 
+    /// Ends after some more visits, so that what is live now has been seen.
     pub fn stop(self) -> Report {
+        let before = self.seen.lock().unwrap().len();
+        until("more visits", 40, || {
+            (self.seen.lock().unwrap().len() >= before + 10).then_some(())
+        });
         self.stop.store(true, Ordering::SeqCst);
         self.sender.join().unwrap();
         let mut seen = std::mem::take(&mut *self.seen.lock().unwrap());

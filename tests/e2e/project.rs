@@ -11,7 +11,8 @@ pub struct Project {
 }
 
 /// Answers its VERSION, on the port zarpar says. `{start}` and `{answer}` are for failures.
-const SERVER: &str = r#"import http.server, os, sys
+const SERVER: &str = r#"import http.server, os, signal, sys
+signal.signal(signal.SIGTERM, lambda *arguments: os._exit(0))
 VERSION = open("VERSION").read().strip()
 exec(open("start.py").read())
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -100,7 +100,7 @@ fn pushes_that_may_not_be_are_refused_in_words() {
     };
     refused(
         &["push", &world.remote("zarpar_wrong", "app"), "main"],
-        &["Authentication failed"],
+        &["expected a token of this server", "hint:"],
     );
     let strange = remote.replace("/app.git", "/other.git");
     refused(

@@ -97,10 +97,12 @@ fn find(project: &Project, name: &str) -> String {
 
 fn css_of(world: &World) -> String {
     let page = world.get(HOST, "/").text();
-    let start = page.find("/static/").unwrap();
-    let path: String = page[start..].chars().take_while(|c| *c != '"').collect();
-    assert!(path.ends_with(".css"), "{path}");
-    path
+    let paths = page
+        .split("/static/")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap());
+    let path = paths.into_iter().find(|path| path.ends_with(".css"));
+    format!("/static/{}", path.unwrap())
 }
 
 fn static_files(world: &World) {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::ContainerWaitResponse;
+use bollard::models::{ContainerUpdateBody, ContainerWaitResponse};
 use bollard::query_parameters::{
     KillContainerOptions, RemoveContainerOptions, ResizeContainerTTYOptions, StopContainerOptions,
 };
@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use crate::connect::ANSWER_LIMIT;
 use crate::error::absent_is_none;
 use crate::label::checked;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, RestartPolicy};
 
 impl Engine {
     /// Starts a container; one that runs already is a success.
@@ -46,6 +46,25 @@ impl Engine {
             .ask_within(&what, grace.saturating_add(ANSWER_LIMIT), request)
             .await;
         absent_is_none(answer).map(|_| ())
+    }
+
+    /// Changes what the engine does when the container ends.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`].
+    pub async fn set_restart_policy(
+        &self,
+        id: &str,
+        policy: RestartPolicy,
+    ) -> Result<(), EngineError> {
+        let what = format!("change the restart policy of container `{id}`");
+        let id = checked(&what, id)?;
+        let change = ContainerUpdateBody {
+            restart_policy: Some(policy.into()),
+            ..Default::default()
+        };
+        self.ask(&what, self.docker.update_container(id, change))
+            .await
     }
 
     /// Sends a signal, for example `SIGHUP`; `None` is `SIGKILL`.

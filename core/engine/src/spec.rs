@@ -78,17 +78,10 @@ pub(crate) fn to_body(spec: ContainerSpec) -> ContainerCreateBody {
         target: Some(path),
         ..Default::default()
     });
-    let restart = match spec.restart {
-        RestartPolicy::No => RestartPolicyNameEnum::NO,
-        RestartPolicy::UnlessStopped => RestartPolicyNameEnum::UNLESS_STOPPED,
-    };
     let host = HostConfig {
         mounts: Some(mounts.collect()),
         network_mode: spec.network.clone(),
-        restart_policy: Some(EngineRestartPolicy {
-            name: Some(restart),
-            maximum_retry_count: None,
-        }),
+        restart_policy: Some(spec.restart.into()),
         memory: spec.memory_bytes,
         pids_limit: spec.pids_limit,
         init: spec.init.then_some(true),
@@ -125,5 +118,18 @@ pub(crate) fn to_body(spec: ContainerSpec) -> ContainerCreateBody {
         }),
         host_config: Some(host),
         ..Default::default()
+    }
+}
+
+impl From<RestartPolicy> for EngineRestartPolicy {
+    fn from(policy: RestartPolicy) -> EngineRestartPolicy {
+        let name = match policy {
+            RestartPolicy::No => RestartPolicyNameEnum::NO,
+            RestartPolicy::UnlessStopped => RestartPolicyNameEnum::UNLESS_STOPPED,
+        };
+        EngineRestartPolicy {
+            name: Some(name),
+            maximum_retry_count: None,
+        }
     }
 }
