@@ -156,7 +156,11 @@ def main():
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     load = Load(("127.0.0.1", options.port), options.host, options.path, options.pattern, options.rate).start()
-    stop.wait(options.limit)
+    # Short waits: a signal that another thread takes does not end a wait of this one, and Python
+    # runs its handler here only.
+    deadline = time.monotonic() + options.limit
+    while not stop.wait(0.1) and time.monotonic() < deadline:
+        pass
     report = load.stop().report()
     print(json.dumps(report))
     return 1 if report["failed"] or report["went_back"] else 0

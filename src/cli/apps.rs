@@ -31,7 +31,7 @@ pub(crate) fn apps(remote: &Remote, command: AppsCommand) -> ExitCode {
                 ));
                 let with_token = app.remote.replacen("http://", "http://TOKEN@", 1);
                 output::note(&format!(
-                    "next: `zarpar tokens create laptop --app {}` prints a token; then, in the project:\n  git remote add production {with_token}\n  git push production {}",
+                    "next: `zarpar tokens create {0} --app {0}` prints a token; then, in the project:\n  git remote add production {with_token}\n  git push production {1}",
                     app.name, app.branch
                 ));
             },
