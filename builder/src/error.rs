@@ -108,6 +108,9 @@ pub enum DeployError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The logs of deployments.
+    #[error("the logs of deployments cannot be kept\nhint: is the disk full? `df -h`")]
+    Journal(#[from] std::io::Error),
     /// A task of ours ended with a panic.
     #[error(
         "zarpar itself failed here: {0}\nhint: this is a bug; the release that is live was not touched, please report it"
@@ -118,23 +121,6 @@ pub enum DeployError {
 impl DeployError {
     /// The message with its causes, hints last.
     pub fn explain(&self) -> String {
-        let mut lines: Vec<String> = Vec::new();
-        let mut hints: Vec<String> = Vec::new();
-        let mut cause: Option<&dyn std::error::Error> = Some(self);
-        while let Some(error) = cause {
-            for line in error.to_string().lines() {
-                let place = if line.starts_with("hint:") {
-                    &mut hints
-                } else {
-                    &mut lines
-                };
-                if !place.iter().any(|known| known == line) {
-                    place.push(line.to_owned());
-                }
-            }
-            cause = error.source();
-        }
-        lines.extend(hints);
-        lines.join("\n")
+        zarpar_model::explain(self)
     }
 }

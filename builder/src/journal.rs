@@ -110,29 +110,26 @@ impl Journal {
         })
     }
 
-    /// The last lines of output, for a message that says why something failed.
-    pub fn last_output(&self, id: DeploymentId, count: usize) -> Vec<String> {
-        let Ok(text) = std::fs::read_to_string(self.path(id)) else {
-            return Vec::new();
-        };
-        let mut lines: Vec<String> = text
-            .lines()
-            .rev()
-            .filter_map(
-                |line| match serde_json::from_str::<Event>(line).ok()?.kind {
-                    EventKind::Output { text } => Some(text),
-                    _ => None,
-                },
-            )
-            .take(count)
-            .collect();
-        lines.reverse();
-        lines
-    }
-
-    /// Removes the log of a deployment.
-    pub fn remove(&self, id: DeploymentId) {
-        let _ = std::fs::remove_file(self.path(id));
+    /// Removes the logs of deployments that are not known any more.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or a file not removed.
+    pub fn prune<E: From<io::Error>>(
+        &self,
+        known: impl Fn(DeploymentId) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let id = path
+                .file_stem()
+                .and_then(|name| name.to_str()?.parse().ok());
+            if let Some(id) = id
+                && !known(id)?
+            {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, id: DeploymentId) -> PathBuf {
@@ -228,7 +225,13 @@ mod tests {
             last = Some(event.kind);
         }
         assert!(matches!(last, Some(EventKind::Finished { .. })));
-        assert_eq!(journal.last_output(id, 2), ["998", "999"]);
         assert!(journal.follow(DeploymentId(9)).await.is_err());
+        journal
+            .prune(|known| Ok::<bool, io::Error>(known != id))
+            .unwrap();
+        assert!(
+            journal.follow(id).await.is_err(),
+            "a log of an unknown deployment is kept"
+        );
     }
 }

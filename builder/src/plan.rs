@@ -128,3 +128,104 @@ impl Plan {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn decide(files: &[(&str, &str)]) -> Result<Plan, PlanError> {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Plan::decide(Checkout::folder(folder.path()).unwrap())
+    }
+
+    fn generated(files: &[(&str, &str)]) -> String {
+        decide(files).unwrap().generated.unwrap()
+    }
+
+    #[test]
+    fn a_django_project_gets_a_dockerfile_whose_dependencies_come_before_its_code() {
+        let text = generated(&[
+            ("manage.py", ""),
+            ("requirements.txt", "Django>=5\n"),
+            ("sitio/wsgi.py", ""),
+        ]);
+        let at = |part: &str| {
+            text.find(part)
+                .unwrap_or_else(|| panic!("`{part}` is not in:\n{text}"))
+        };
+        assert!(
+            at("FROM python:3.13-slim") < at("COPY [\"requirements.txt\",\"requirements.txt\"]")
+        );
+        assert!(
+            at("pip install -r requirements.txt gunicorn") < at("COPY --chown=10001:10001 . .")
+        );
+        assert!(at("USER 10001:10001") < at("\"sitio.wsgi\""));
+    }
+
+    #[test]
+    fn requirements_that_need_other_files_get_them() {
+        let site = [("manage.py", ""), ("sitio/wsgi.py", "")];
+        let with = |files: &[(&'static str, &'static str)]| generated(&[&site[..], files].concat());
+        let included = with(&[
+            (
+                "requirements.txt",
+                "-r requirements/base.txt\nGunicorn[gevent]==23\n",
+            ),
+            ("requirements/base.txt", "django\n"),
+        ]);
+        assert!(
+            included.contains("COPY [\"requirements/base.txt\",\"requirements/base.txt\"]"),
+            "{included}"
+        );
+        assert!(
+            !included.contains("requirements.txt gunicorn"),
+            "{included}"
+        );
+        let local = with(&[("requirements.txt", "-e .\n")]);
+        assert!(
+            local.find("COPY --chown").unwrap() < local.find("pip install").unwrap(),
+            "{local}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_refused_in_words() {
+        let error = |files: &[(&str, &str)]| decide(files).unwrap_err().to_string();
+        assert!(error(&[("README", "")]).contains("found neither"));
+        assert!(error(&[("manage.py", "")]).contains("`manage.py` without `requirements.txt`"));
+        assert!(error(&[("manage.py", ""), ("requirements.txt", "")]).contains("found none"));
+        let two = [
+            ("manage.py", ""),
+            ("requirements.txt", ""),
+            ("a/wsgi.py", ""),
+            ("b/wsgi.py", ""),
+        ];
+        assert!(error(&two).contains("`a.wsgi`, `b.wsgi`"));
+        assert!(
+            error(&[("zarpar.toml", "[build]\ndockerfile = \"x\"")])
+                .contains("`x`, which is not in this commit")
+        );
+        assert!(error(&[("zarpar.toml", "[build]\ncontext = \"x\"")]).contains("the folder `x`"));
+    }
+
+    #[test]
+    fn a_dockerfile_of_its_own_is_used_as_it_is_and_never_ignored() {
+        let plan = decide(&[
+            ("Dockerfile", "FROM x"),
+            ("manage.py", ""),
+            (".dockerignore", "*.md"),
+        ])
+        .unwrap();
+        assert_eq!(
+            (plan.dockerfile.as_str(), plan.generated, plan.django),
+            ("Dockerfile", None, true)
+        );
+        assert!(plan.ignore.ignores(b"README.md"));
+    }
+}

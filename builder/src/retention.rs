@@ -152,6 +152,10 @@ impl Builder {
             }
             self.durable(|store| store.remove_release(app, release.number))?;
         }
+        tokio::task::block_in_place(|| {
+            self.journal
+                .prune(|id| Ok::<bool, DeployError>(self.store.deployment(id)?.is_some()))
+        })?;
         self.prune_static(app).await
     }
 

@@ -52,7 +52,7 @@ impl Daemon {
         {
             // All or nothing: an app that is half there would refuse the next try.
             if let Err(left) = self.remove(&name).await {
-                tracing::error!(app = %name, error = %crate::report::explain(left.as_ref()), "an app that could not be made is left in parts");
+                tracing::error!(app = %name, error = %zarpar_model::explain(left.as_ref()), "an app that could not be made is left in parts");
             }
             return Err(error);
         }

@@ -9,9 +9,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zarpar_control::{Frame, LineReader, LineWriter, Request};
+use zarpar_model::explain;
 
 use super::Daemon;
-use crate::report::explain;
 
 /// The answer to one request, as its handler writes it.
 pub(crate) struct Answer {

@@ -87,7 +87,7 @@ pub(crate) async fn keep(
                 }
             }
             Err(error) => {
-                tracing::error!(error = %crate::report::explain(error.as_ref()), "the edge cannot be started")
+                tracing::error!(error = %zarpar_model::explain(error.as_ref()), "the edge cannot be started")
             }
         }
     }

@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 mod event;
+mod explain;
 mod instance;
 mod name;
 mod phase;
@@ -15,6 +16,7 @@ mod table;
 mod timestamp;
 
 pub use event::{Event, EventKind};
+pub use explain::explain;
 pub use instance::{
     Instance, LABEL_APP, LABEL_DEPLOYMENT, LABEL_INSTANCE, LABEL_PROCESS, LABEL_RELEASE,
 };
