@@ -6,7 +6,7 @@ of examples/django, measured in turns within one run:
 - by hand: the same Dockerfile, typed with the docker command line: build, migrate, collectstatic,
   run the new container until it answers;
 - guide: docker-compose build, then `up -d --force-recreate web`, as the deploy guides teach it (its
-  own Dockerfile, the source mounted, migrate and collectstatic at the start of the container).
+  own Dockerfile, migrate and collectstatic at the start of the container).
 
 50 requests a second come in during every turn, to what serves then. Each side has a Postgres and a
 network of its own. Everything in Docker carries the label `zarpar.test=bench-PID` and is removed by
@@ -208,9 +208,9 @@ class Ours(Side):
         return self.deploy(load, str(self.version), ["git", "-C", self.project, "push", "production", "main"])
 
     def rollback(self, load):
-        # The release before: the last two versions in turns.
+        # The last two versions in turns. Every push made one release, so they have the same numbers.
         other = str(self.version - 1 if self.live == str(self.version) else self.version)
-        return self.deploy(load, other, [ZARPAR, "rollback", "tienda"])
+        return self.deploy(load, other, [ZARPAR, "rollback", "tienda", f"v{other}"])
 
     def deploy(self, load, version, command):
         with (self.folder / "command.log").open("wb") as log:
@@ -218,7 +218,8 @@ class Ours(Side):
             first_new = load.wait_for(version, LIMIT)
             code = process.wait(LIMIT)
         if code or first_new is None:
-            raise Failed(f"{command[0]}: exit code {code}:\n{(self.folder / 'command.log').read_text()[-4000:]}")
+            found = "no answer" if first_new is None else "an answer"
+            raise Failed(f"expected version {version}, found {found}; `{Path(command[0]).name}` ended with {code}:\n{(self.folder / 'command.log').read_text()[-4000:]}")
         self.live = version
         return first_new
 
@@ -379,6 +380,8 @@ CMD ["gunicorn", "sitio.wsgi:application", "--bind", "0.0.0.0:8000", "--workers"
 """
 
 # Without its nginx, which would add failures of its own: visitors reach gunicorn's published port.
+# And without the source mounted over the image: a worker imports a module when it first needs it, so
+# the edited file alone makes the old container answer with both versions in turns.
 GUIDE_COMPOSE = """\
 version: '3.8'
 services:
@@ -395,7 +398,7 @@ services:
     restart: always
     labels: {label}
     env_file: [.env]
-    volumes: ["./app:/app", "static:/app/staticfiles", "media:/app/media"]
+    volumes: ["static:/app/staticfiles", "media:/app/media"]
     ports: ["127.0.0.1:{port}:8000"]
     depends_on: [db]
     command: >
