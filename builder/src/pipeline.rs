@@ -120,17 +120,20 @@ impl Builder {
                 Ok(tokio::task::block_in_place(|| Plan::decide(checkout))?)
             })
             .await?;
-        let image = self
-            .step(
-                deployment,
-                WorkPhase::Building,
-                self.build(deployment, app, &plan),
-            )
+        let secrets = self.store.secrets(&app.name)?;
+        // Looking whether the database answers costs an exec of some 100 ms, as much as a cached
+        // build; they do not need each other.
+        let (image, ()) = self
+            .step(deployment, WorkPhase::Building, async {
+                tokio::try_join!(
+                    self.build(deployment, app, &plan),
+                    self.prepare_surroundings(app, &secrets)
+                )
+            })
             .await?;
         let number = self.durable(|store| store.reserve_release(&app.name, deployment.id))?;
         let env = self.store.env(&app.name)?;
         let port = port(&plan, &image);
-        let secrets = self.store.secrets(&app.name)?;
         let containers_env = environment(
             app,
             &env,
@@ -152,10 +155,7 @@ impl Builder {
             env: containers_env.clone(),
         };
         let released = self
-            .step(deployment, WorkPhase::Releasing, async {
-                self.prepare_surroundings(app, &secrets).await?;
-                self.release(&draft).await
-            })
+            .step(deployment, WorkPhase::Releasing, self.release(&draft))
             .await?;
         let release = Release {
             app: app.name.clone(),
@@ -217,15 +217,19 @@ impl Builder {
         app: &App,
         secrets: &BTreeMap<EnvKey, String>,
     ) -> Result<(), DeployError> {
-        self.engine
-            .ensure_network(
-                &self.instance.network(&app.name),
-                &self.instance.app_labels(&app.name),
-            )
-            .await?;
+        self.ensure_network(app).await?;
         if app.postgres {
             self.postgres(&app.name).ensure(secrets).await?;
         }
+        Ok(())
+    }
+
+    async fn ensure_network(&self, app: &App) -> Result<(), DeployError> {
+        let (name, labels) = (
+            self.instance.network(&app.name),
+            self.instance.app_labels(&app.name),
+        );
+        self.engine.ensure_network(&name, &labels).await?;
         Ok(())
     }
 
@@ -242,15 +246,17 @@ impl Builder {
                 commit: release.commit.to_string(),
             });
         }
-        self.prepare_surroundings(draft.app, &self.store.secrets(&draft.app.name)?)
-            .await?;
-        self.start_process(
-            draft,
-            release,
-            &ProcessName::web(),
-            scale(draft.app, release, &ProcessName::web()),
-        )
-        .await
+        let web = ProcessName::web();
+        let starting = self.start_process(draft, release, &web, scale(draft.app, release, &web));
+        if release.origin.is_none() {
+            // A new build had its network and database before its release tasks.
+            return starting.await;
+        }
+        self.ensure_network(draft.app).await?;
+        let secrets = self.store.secrets(&draft.app.name)?;
+        let (targets, ()) =
+            tokio::try_join!(starting, self.prepare_surroundings(draft.app, &secrets))?;
+        Ok(targets)
     }
 
     async fn probe_all(
