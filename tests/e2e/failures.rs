@@ -15,11 +15,16 @@ fn a_failed_push_changes_nothing_and_the_repaired_one_works() {
     assert!(pushed.status.success(), "{}", text(&pushed));
     let mut version = 1;
     // (what is broken, in which file, with what, the phase's words, a line of the failure)
+    // The label makes whatever the builder leaves of the steps before the broken one countable.
+    let broken_build = format!(
+        "FROM python:3.13-slim\nLABEL zarpar.test={}\nRUN echo made > /made\nRUN echo cannot go on && exit 3\n",
+        world.run
+    );
     let cases = [
         (
             "build",
             "Dockerfile",
-            "FROM python:3.13-slim\nRUN echo cannot go on && exit 3\n",
+            broken_build.as_str(),
             "building the image",
             "cannot go on",
         ),
@@ -99,10 +104,7 @@ fn a_failed_push_changes_nothing_and_the_repaired_one_works() {
         assert!(repaired.status.success(), "{what}: {}", text(&repaired));
         assert_eq!(world.get(HOST, "/").text().trim(), version.to_string());
         // The replaced release goes away a moment later; the next case counts what is there.
-        crate::world::until("the old release to be retired", 40, || {
-            let processes = world.json(&["ps", "app", "--json"]);
-            (processes.as_array().unwrap().len() == 1).then_some(())
-        });
+        world.settled("app");
     }
 }
 
@@ -113,22 +115,43 @@ fn a_failed_migration_leaves_the_old_release_and_says_why() {
     let project = Project::example(&world, "site");
     let pushed = project.push(&remote);
     assert!(pushed.status.success(), "{}", text(&pushed));
+    let before = (
+        world.inventory(),
+        project.git(&["ls-remote", &remote]).stdout,
+    );
+    let path = "servicios/migrations/0099_broken.py";
     let migration = "from django.db import migrations\nclass Migration(migrations.Migration):\n    dependencies = [('servicios', '0003_testimonio_estrellas_foto')]\n    operations = [migrations.RunSQL('SELECT * FROM no_such_table')]\n";
-    project.write("servicios/migrations/0099_broken.py", migration);
+    project.write(path, migration);
+    // A static file of its own must go with the release that never was.
+    project.write("sitio/static/sitio/nuevo.css", "/* never live */");
     project.commit("broken");
     let failed = project.push(&remote);
     let shown = text(&failed);
     assert!(!failed.status.success());
     for needed in [
         "[remote rejected]",
+        "releasing",
         "no_such_table",
         "failed: `migrate` ended with exit code 1",
         "hint:",
     ] {
         assert!(shown.contains(needed), "`{needed}` is missing in:\n{shown}");
     }
-    assert_eq!(
-        world.get("tienda.localhost", "/version/").text().trim(),
-        "1"
+    let version = || {
+        let answer = world.get("tienda.localhost", "/version/");
+        answer.text().trim().to_owned()
+    };
+    assert_eq!(version(), "1");
+    let after = (
+        world.inventory(),
+        project.git(&["ls-remote", &remote]).stdout,
     );
+    assert_eq!(after, before, "something is left behind");
+
+    project.write(path, &migration.replace("* FROM no_such_table", "1"));
+    project.replace("sitio/version.py", "VERSION = \"1\"", "VERSION = \"2\"");
+    project.commit("repaired");
+    let repaired = project.push(&remote);
+    assert!(repaired.status.success(), "{}", text(&repaired));
+    assert_eq!(version(), "2");
 }

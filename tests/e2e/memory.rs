@@ -51,7 +51,7 @@ fn memory_stays_small_after_twenty_deployments_and_with_large_things() {
         .flat_map(|number| (number / 7).to_le_bytes())
         .collect();
     let mut large = Vec::new();
-    for _ in 0..60 {
+    for _ in 0..63 {
         large.extend_from_slice(&piece);
     }
     fs::write(project.folder.join("large.bin"), &large).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::world::World;
 
@@ -107,6 +107,20 @@ impl Project {
             .unwrap()
             .trim()
             .to_owned()
+    }
+
+    /// A push that is under way, its lines to be read from standard error as they come.
+    pub fn pushing(&self, remote: &str) -> Child {
+        Command::new("git")
+            .args(["push", remote, "main"])
+            .current_dir(&self.folder)
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     pub fn push(&self, remote: &str) -> Output {

@@ -26,7 +26,16 @@ fn pushes_and_a_rollback_under_load_drop_nothing() {
     ] {
         assert!(shown.contains(line), "`{line}` is missing in:\n{shown}");
     }
+    // A page of release 1, as a browser has it open, and what it names.
     let old_css = css_of(&world);
+    let old_files: Vec<(String, Vec<u8>)> = static_paths(&world)
+        .into_iter()
+        .map(|path| {
+            let body = world.get(HOST, &path).body;
+            (path, body)
+        })
+        .collect();
+    assert!(old_files.len() > 1, "{old_files:?}");
 
     // Two pushes: the answers change twice and never back.
     let load = Load::start(world.http, HOST, "/version/");
@@ -55,19 +64,15 @@ fn pushes_and_a_rollback_under_load_drop_nothing() {
             "the push returned, so the new release answers"
         );
     }
-    let report = load.stop();
-    assert!(report.failed.is_empty(), "{report:?}");
-    assert_eq!(
-        report.sequence,
-        ["1", "2", "3"],
-        "{} requests",
-        report.requests
-    );
-    assert!(report.requests > 100, "{}", report.requests);
+    load.stop().assert_nothing_dropped(&["1", "2", "3"]);
 
     // A page of release 1 still finds its css.
     assert_ne!(css_of(&world), old_css);
-    assert_eq!(world.get(HOST, &old_css).status, 200);
+    for (path, body) in old_files {
+        let answer = world.get(HOST, &path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.body, body, "{path}");
+    }
 
     // A rollback: no build, the answers change once.
     let load = Load::start(world.http, HOST, "/version/");
@@ -76,12 +81,11 @@ fn pushes_and_a_rollback_under_load_drop_nothing() {
         shown.contains("v4 is live") && !shown.contains("building"),
         "{shown}"
     );
-    let report = load.stop();
-    assert!(report.failed.is_empty(), "{report:?}");
-    assert_eq!(report.sequence, ["3", "2"]);
+    load.stop().assert_nothing_dropped(&["3", "2"]);
 
     static_files(&world);
     media(&world);
+    contact_form(&world);
     listings(&world, &remote, &project);
 }
 
@@ -95,14 +99,18 @@ fn find(project: &Project, name: &str) -> String {
         .to_owned()
 }
 
-fn css_of(world: &World) -> String {
+/// The static files that the first page names.
+fn static_paths(world: &World) -> Vec<String> {
     let page = world.get(HOST, "/").text();
-    let paths = page
-        .split("/static/")
+    page.split("/static/")
         .skip(1)
-        .map(|rest| rest.split('"').next().unwrap());
-    let path = paths.into_iter().find(|path| path.ends_with(".css"));
-    format!("/static/{}", path.unwrap())
+        .map(|rest| format!("/static/{}", rest.split('"').next().unwrap()))
+        .collect()
+}
+
+fn css_of(world: &World) -> String {
+    let mut paths = static_paths(world).into_iter();
+    paths.find(|path| path.ends_with(".css")).unwrap()
 }
 
 fn static_files(world: &World) {
@@ -151,6 +159,70 @@ fn media(world: &World) {
         Some("public, max-age=604800")
     );
     assert_eq!(world.get(HOST, "/media/../nota.txt").status, 404);
+}
+
+/// A visitor's message goes through the edge into Postgres, and its attachment comes back.
+fn contact_form(world: &World) {
+    let form = world.get(HOST, "/contacto/");
+    let hidden = form.text();
+    let hidden = hidden
+        .split("csrfmiddlewaretoken\" value=\"")
+        .nth(1)
+        .unwrap();
+    let hidden = hidden.split('"').next().unwrap();
+    let cookie = form.header("set-cookie").unwrap();
+    let cookie = cookie.split(';').next().unwrap();
+    let mut body = String::new();
+    for (name, value) in [
+        ("csrfmiddlewaretoken", hidden),
+        ("nombre", "Ana"),
+        ("correo", "ana@example.test"),
+        ("texto", "¿Cuánto cuesta?"),
+    ] {
+        body.push_str(&format!(
+            "--frontera\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+        ));
+    }
+    let attachment = "línea\n".repeat(50_000);
+    body.push_str(&format!(
+        "--frontera\r\nContent-Disposition: form-data; name=\"adjunto\"; filename=\"plano.txt\"\r\nContent-Type: text/plain\r\n\r\n{attachment}\r\n--frontera--\r\n"
+    ));
+    let headers = [
+        ("Content-Type", "multipart/form-data; boundary=frontera"),
+        ("Cookie", cookie),
+    ];
+    let sent = http::request(
+        world.http,
+        "POST",
+        HOST,
+        "/contacto/",
+        &headers,
+        body.as_bytes(),
+    );
+    let sent = sent.unwrap();
+    assert_eq!(sent.status, 302, "{}", sent.text());
+    let stored = world.ok(&[
+        "run",
+        "tienda",
+        "--",
+        "python3",
+        "manage.py",
+        "shell",
+        "-v",
+        "0",
+        "-c",
+        "from contacto.models import Mensaje; m = Mensaje.objects.get(); print(m.nombre, m.texto, m.adjunto.url)",
+    ]);
+    let url = stored
+        .trim()
+        .strip_prefix("Ana ¿Cuánto cuesta? ")
+        .unwrap_or_else(|| panic!("{stored}"));
+    let back = world.get(HOST, url);
+    assert_eq!(
+        (back.status, back.text() == attachment),
+        (200, true),
+        "{url}"
+    );
 }
 
 fn listings(world: &World, remote: &str, project: &Project) {

@@ -237,32 +237,49 @@ impl World {
         self.json(&["deployments", app, "--json"])[0].clone()
     }
 
-    /// Everything of this test in Docker and on the server's disk, for "nothing left behind".
-    /// Without the files of logs and the store, which are meant to stay.
+    /// Everything of this test in Docker, and every file and folder of builds and static sets,
+    /// for "nothing left behind". Without logs and the store, which are meant to stay.
     pub fn inventory(&self) -> Vec<String> {
         let filter = format!("label=zarpar.test={}", self.run);
-        let mut all: Vec<String> = docker(&["ps", "-aq", "--no-trunc", "--filter", &filter])
-            .lines()
-            .map(str::to_owned)
-            .collect();
-        all.extend(
-            docker(&["images", "-aq", "--no-trunc", "--filter", &filter])
-                .lines()
-                .map(str::to_owned),
-        );
+        let mut all = Vec::new();
+        for (kind, list) in [
+            ("container", ["ps", "-aq", "--no-trunc"].as_slice()),
+            ("image", &["images", "-aq", "--no-trunc"]),
+            ("network", &["network", "ls", "-q", "--no-trunc"]),
+            ("volume", &["volume", "ls", "-q"]),
+        ] {
+            let listed = docker(&[list, &["--filter", &filter]].concat());
+            all.extend(listed.lines().map(|id| format!("{kind} {id}")));
+        }
         let mut folders = vec![self.data().join("static"), self.data().join("work")];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
+                all.push(path.display().to_string());
                 if path.is_dir() {
                     folders.push(path);
-                } else {
-                    all.push(path.display().to_string());
                 }
             }
         }
         all.sort();
         all
+    }
+
+    /// Waits until only the live release's web container is left of `app`.
+    #[track_caller]
+    pub fn settled(&self, app: &str) {
+        until("the old release to be retired", 60, || {
+            let processes = self.json(&["ps", app, "--json"]);
+            let web = processes.as_array().unwrap().iter();
+            (web.filter(|process| process["process"] == "web").count() == 1
+                && self
+                    .json(&["releases", app, "--json"])
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|release| release["state"] != "draining"))
+            .then_some(())
+        });
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
