@@ -78,10 +78,12 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console` and `[engine] labels`", path.display())]
     Format { path: PathBuf, message: String },
     /// An address that is none.
-    #[error("expected an address such as `127.0.0.1:8080` for `{key}`, found `{found}`")]
+    #[error(
+        "expected an address such as `127.0.0.1:8080` for `{key}`, found `{found}`\nhint: write it as IP:PORT, in the configuration, as `--{key}` or in the environment"
+    )]
     Address { key: &'static str, found: String },
 }
 

@@ -36,24 +36,33 @@ impl Builder {
     ) -> Result<Vec<Target>, DeployError> {
         let mut targets = Vec::new();
         for copy in 1..=count {
-            let container = self.create_process(draft, release, process, copy).await?;
-            self.engine.start(&container).await?;
-            if !process.is_web() {
-                let keep = RestartPolicy::UnlessStopped;
-                self.engine.set_restart_policy(&container, keep).await?;
-            }
-            let address = if process.is_web() {
-                Some(self.address(draft, release, &container).await?)
-            } else {
-                None
-            };
-            targets.push(Target {
-                process: process.clone(),
-                container,
-                address,
-            });
+            targets.push(self.start_copy(draft, release, process, copy).await?);
         }
         Ok(targets)
+    }
+
+    /// Creates and starts one container of a process.
+    pub(crate) async fn start_copy(
+        &self,
+        draft: &Draft<'_>,
+        release: &Release,
+        process: &ProcessName,
+        copy: u32,
+    ) -> Result<Target, DeployError> {
+        let container = self.create_process(draft, release, process, copy).await?;
+        self.engine.start(&container).await?;
+        let address = if process.is_web() {
+            Some(self.address(draft, release, &container).await?)
+        } else {
+            let keep = RestartPolicy::UnlessStopped;
+            self.engine.set_restart_policy(&container, keep).await?;
+            None
+        };
+        Ok(Target {
+            process: process.clone(),
+            container,
+            address,
+        })
     }
 
     async fn create_process(
@@ -156,7 +165,7 @@ impl Builder {
         Ok(())
     }
 
-    async fn address(
+    pub(crate) async fn address(
         &self,
         draft: &Draft<'_>,
         release: &Release,

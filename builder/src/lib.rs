@@ -16,6 +16,7 @@ mod edge;
 mod env;
 mod error;
 mod journal;
+mod make;
 mod one_off;
 mod pipeline;
 mod plan;
@@ -25,6 +26,7 @@ mod release_tasks;
 mod retention;
 mod static_store;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -32,7 +34,8 @@ use std::time::SystemTime;
 use tokio::sync::{Mutex, RwLock};
 use zarpar_engine::Engine;
 use zarpar_model::{
-    App, AppName, DeploymentId, EventKind, Instance, ProjectConfig, ReleaseNumber, Timestamp,
+    App, AppName, CommitId, DeploymentId, EnvKey, EventKind, Instance, ProjectConfig, Release,
+    ReleaseNumber, Timestamp,
 };
 use zarpar_services::Postgres;
 use zarpar_store::Store;
@@ -132,6 +135,41 @@ impl Builder {
         StaticStore::new(self.folders.static_files.join(app.as_str()))
     }
 
+    /// The environment of a release's containers, with the secrets, hosts and address of now.
+    pub(crate) fn environment(
+        &self,
+        app: &App,
+        own: &BTreeMap<EnvKey, String>,
+        number: ReleaseNumber,
+        commit: &CommitId,
+        port: u16,
+    ) -> Result<Vec<(String, String)>, DeployError> {
+        let secrets = self.store.secrets(&app.name)?;
+        let all = env::environment(app, own, &secrets, &self.surroundings, number, commit, port);
+        Ok(all)
+    }
+
+    /// What the containers of a made release are started with.
+    pub(crate) fn draft<'a>(
+        &self,
+        app: &'a App,
+        release: &Release,
+        env: Vec<(String, String)>,
+        journal: Option<&'a Journal>,
+    ) -> Draft<'a> {
+        Draft {
+            journal,
+            app,
+            deployment: release.deployment,
+            number: release.number,
+            image: release.image.clone(),
+            user: (release.settings.uid, release.settings.gid),
+            django: false,
+            project: release.project.clone(),
+            env,
+        }
+    }
+
     /// Runs a call to the store off the async threads: it waits for the disk.
     pub(crate) fn durable<T>(&self, call: impl FnOnce(&Store) -> T) -> T {
         tokio::task::block_in_place(|| call(&self.store))
@@ -140,7 +178,8 @@ impl Builder {
 
 /// A release in the making: what its containers are started with.
 pub(crate) struct Draft<'a> {
-    pub(crate) journal: &'a Journal,
+    /// Where its output goes; nowhere when recovery starts what was live before.
+    pub(crate) journal: Option<&'a Journal>,
     pub(crate) app: &'a App,
     pub(crate) deployment: DeploymentId,
     pub(crate) number: ReleaseNumber,
@@ -153,7 +192,9 @@ pub(crate) struct Draft<'a> {
 
 impl Draft<'_> {
     pub(crate) fn tell(&self, kind: EventKind) {
-        self.journal.tell(self.deployment, kind);
+        if let Some(journal) = self.journal {
+            journal.tell(self.deployment, kind);
+        }
     }
 }
 

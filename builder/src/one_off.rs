@@ -4,7 +4,6 @@ use zarpar_engine::ContainerSpec;
 use zarpar_model::AppName;
 
 use crate::Builder;
-use crate::env::environment;
 use crate::error::DeployError;
 
 impl Builder {
@@ -29,15 +28,8 @@ impl Builder {
             .store
             .release(app, active)?
             .ok_or_else(|| missing("active release"))?;
-        let env = environment(
-            &record,
-            &self.store.release_env(app, active)?,
-            &self.store.secrets(app)?,
-            &self.surroundings,
-            active,
-            &release.commit,
-            release.port,
-        );
+        let own = self.store.release_env(app, active)?;
+        let env = self.environment(&record, &own, active, &release.commit, release.port)?;
         let media = self.instance.volume(app, "media");
         let spec = ContainerSpec {
             image: release.image.clone(),

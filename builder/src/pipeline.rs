@@ -6,20 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use zarpar_engine::Image;
 use zarpar_model::{
-    App, CommitId, Deployment, DeploymentId, DeploymentKind, EnvKey, EventKind, Outcome,
-    PhaseEvent, ProcessName, Release, ReleaseNumber, ReleaseState, Target, WorkPhase, show_span,
+    App, Deployment, DeploymentId, DeploymentKind, EnvKey, EventKind, Outcome, PhaseEvent,
+    ProcessName, Release, Target, WorkPhase, show_span,
 };
 
-use crate::checkout::Checkout;
-use crate::env::environment;
 use crate::error::DeployError;
-use crate::plan::Plan;
 use crate::{Builder, Draft, now};
-
-/// Where web processes listen when nothing says otherwise.
-const PORT: u16 = 8000;
 
 impl Builder {
     /// Runs one deployment to its end and tells the end in its log. Never panics and never
@@ -72,17 +65,7 @@ impl Builder {
                 self.repeat(deployment, &app, active, env)?
             }
         };
-        let draft = Draft {
-            journal: &self.journal,
-            app: &app,
-            deployment: deployment.id,
-            number: release.number,
-            image: release.image.clone(),
-            user: (release.settings.uid, release.settings.gid),
-            django: false,
-            project: release.project.clone(),
-            env: containers_env,
-        };
+        let draft = self.draft(&app, &release, containers_env, Some(&self.journal));
         self.durable(|store| store.put_candidate(&release, &env))?;
         drop(files);
         let web = self
@@ -101,118 +84,7 @@ impl Builder {
         self.go_live(&draft, release, web).await
     }
 
-    /// A new release from a commit: checkout, plan, image, release tasks.
-    async fn make(
-        &self,
-        deployment: &Deployment,
-        app: &App,
-        commit: &CommitId,
-    ) -> Result<Made, DeployError> {
-        let checkout = self
-            .step(deployment, WorkPhase::CheckingOut, async {
-                Ok(tokio::task::block_in_place(|| {
-                    Checkout::read(&self.repository(&app.name), &app.name, commit)
-                })?)
-            })
-            .await?;
-        let plan = self
-            .step(deployment, WorkPhase::Planning, async {
-                Ok(tokio::task::block_in_place(|| Plan::decide(checkout))?)
-            })
-            .await?;
-        let secrets = self.store.secrets(&app.name)?;
-        // Looking whether the database answers costs an exec of some 100 ms, as much as a cached
-        // build; they do not need each other.
-        let (image, ()) = self
-            .step(deployment, WorkPhase::Building, async {
-                tokio::try_join!(
-                    self.build(deployment, app, &plan),
-                    self.prepare_surroundings(app, &secrets)
-                )
-            })
-            .await?;
-        let number = self.durable(|store| store.reserve_release(&app.name, deployment.id))?;
-        let env = self.store.env(&app.name)?;
-        let port = port(&plan, &image);
-        let containers_env = environment(
-            app,
-            &env,
-            &secrets,
-            &self.surroundings,
-            number,
-            commit,
-            port,
-        );
-        let draft = Draft {
-            journal: &self.journal,
-            app,
-            deployment: deployment.id,
-            number,
-            image: image.id.clone(),
-            user: numeric_user(&image.user),
-            django: plan.django,
-            project: plan.project.clone(),
-            env: containers_env.clone(),
-        };
-        let released = self
-            .step(deployment, WorkPhase::Releasing, self.release(&draft))
-            .await?;
-        let release = Release {
-            app: app.name.clone(),
-            number,
-            deployment: deployment.id,
-            commit: commit.clone(),
-            origin: None,
-            by: deployment.by.clone(),
-            created_at: now(),
-            image: image.id,
-            project: plan.project,
-            settings: released.settings,
-            port,
-            static_set: released.static_set,
-            state: ReleaseState::Candidate,
-            targets: Vec::new(),
-        };
-        Ok((release, env, containers_env))
-    }
-
-    /// A new release that repeats a kept one: same image, static set and settings.
-    fn repeat(
-        &self,
-        deployment: &Deployment,
-        app: &App,
-        of: ReleaseNumber,
-        env: BTreeMap<EnvKey, String>,
-    ) -> Result<Made, DeployError> {
-        let kept = self
-            .store
-            .release(&app.name, of)?
-            .ok_or_else(|| missing(app, &format!("release `{of}`")))?;
-        let number = self.durable(|store| store.reserve_release(&app.name, deployment.id))?;
-        let secrets = self.store.secrets(&app.name)?;
-        let containers_env = environment(
-            app,
-            &env,
-            &secrets,
-            &self.surroundings,
-            number,
-            &kept.commit,
-            kept.port,
-        );
-        let release = Release {
-            number,
-            deployment: deployment.id,
-            origin: Some(kept.origin.unwrap_or(of)),
-            by: deployment.by.clone(),
-            created_at: now(),
-            state: ReleaseState::Candidate,
-            targets: Vec::new(),
-            ..kept
-        };
-        Ok((release, env, containers_env))
-    }
-
-    async fn prepare_surroundings(
+    pub(crate) async fn prepare_surroundings(
         &self,
         app: &App,
         secrets: &BTreeMap<EnvKey, String>,
@@ -224,7 +96,7 @@ impl Builder {
         Ok(())
     }
 
-    async fn ensure_network(&self, app: &App) -> Result<(), DeployError> {
+    pub(crate) async fn ensure_network(&self, app: &App) -> Result<(), DeployError> {
         let (name, labels) = (
             self.instance.network(&app.name),
             self.instance.app_labels(&app.name),
@@ -285,10 +157,11 @@ impl Builder {
         })?;
         // From here on the deployment is live whatever happens: what fails is reported, and
         // recovery or the next deployment puts it right.
-        if let Err(error) = self.publish().await {
+        let published = self.publish().await;
+        if let Err(error) = &published {
             draft.tell(EventKind::Note {
                 text: format!(
-                    "the edge does not take the new route yet, zarpar goes on trying: {error}"
+                    "the edge does not take the new route yet, so visitors are on the release before: {}\nhint: it is sent again when `zarpar serve` or the edge starts", error.explain()
                 ),
             });
             tracing::error!(%app, %error, "the edge does not take the table");
@@ -316,7 +189,10 @@ impl Builder {
         if let Err(error) = self.durable(|store| store.set_targets(app, release.number, targets)) {
             tracing::error!(%app, %error, "cannot record the processes of the release");
         }
-        if let Some(previous) = previous {
+        // While the edge has the old table, its visitors are on the old release.
+        if let Some(previous) = previous
+            && published.is_ok()
+        {
             self.retire_later(app.clone(), previous);
         }
         self.remove_task_containers(draft.deployment).await;
@@ -329,7 +205,7 @@ impl Builder {
     }
 
     /// One step: journalled before it begins, told when it begins and when it is done.
-    async fn step<T>(
+    pub(crate) async fn step<T>(
         &self,
         deployment: &Deployment,
         phase: WorkPhase,
@@ -361,10 +237,7 @@ impl Builder {
     }
 }
 
-/// A release, the user's variables of that moment, and the whole environment of its containers.
-type Made = (Release, BTreeMap<EnvKey, String>, Vec<(String, String)>);
-
-fn missing(app: &App, what: &str) -> DeployError {
+pub(crate) fn missing(app: &App, what: &str) -> DeployError {
     DeployError::Missing {
         app: app.name.to_string(),
         what: what.to_owned(),
@@ -383,25 +256,6 @@ pub(crate) fn scale(app: &App, release: &Release, process: &ProcessName) -> u32 
     } else {
         1
     })
-}
-
-/// `[web] port`, else the one port the image exposes, else 8000.
-fn port(plan: &Plan, image: &Image) -> u16 {
-    plan.project
-        .web
-        .port
-        .unwrap_or(match image.exposed_ports[..] {
-            [port] => port,
-            _ => PORT,
-        })
-}
-
-/// The ids of an image's `USER`, where they are numbers; a named user is asked inside (driver)
-/// or taken for root.
-fn numeric_user(user: &str) -> (u32, u32) {
-    let (user, group) = user.split_once(':').unwrap_or((user, ""));
-    let uid = user.parse().unwrap_or(0);
-    (uid, group.parse().unwrap_or(uid))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,18 +1,20 @@
 //! After a start: store, Docker and disk are made to agree. A deployment that was at work is
-//! undone with a reason; one that waited runs; a release that is active runs and is routed; one
-//! that was replaced is retired; labelled things that no record names are removed. Nothing needs
-//! a hand, and doing it twice changes nothing.
+//! undone with a reason; one that waited runs; a release that is active runs with all its
+//! processes and is routed, made anew from its image where containers are gone; one that was
+//! replaced is retired; labelled things that no record names are removed. Nothing needs a hand,
+//! and doing it twice changes nothing.
 
 use std::collections::HashSet;
 
-use zarpar_engine::{Container, Label};
+use zarpar_engine::{Label, RestartPolicy};
 use zarpar_model::{
     App, DeploymentId, EventKind, LABEL_DEPLOYMENT, LABEL_INSTANCE, LABEL_PROCESS, Outcome, Phase,
-    PhaseEvent, Release, ReleaseState, Target,
+    PhaseEvent, ProcessName, Release, ReleaseState, Target,
 };
 
 use crate::error::DeployError;
-use crate::{Builder, now};
+use crate::pipeline::scale;
+use crate::{Builder, Draft, now};
 
 impl Builder {
     /// Brings everything in order; call it before the queue runs.
@@ -83,23 +85,31 @@ impl Builder {
         Ok(())
     }
 
-    /// Starts what should run, and notes addresses that changed.
+    /// Makes the active release whole: every container it should have runs, is healthy when it
+    /// was started here, and is recorded with its address.
     async fn recover_app(&self, app: &App) -> Result<(), DeployError> {
-        if app.postgres {
-            self.postgres(&app.name)
-                .ensure(&self.store.secrets(&app.name)?)
-                .await?;
-        }
+        let secrets = self.store.secrets(&app.name)?;
+        self.prepare_surroundings(app, &secrets).await?;
         let Some(active) = app.active else {
             return Ok(());
         };
         let Some(release) = self.store.release(&app.name, active)? else {
             return Ok(());
         };
+        let own = self.store.release_env(&app.name, active)?;
+        let env = self.environment(app, &own, active, &release.commit, release.port)?;
+        let draft = self.draft(app, &release, env, None);
         let mut targets = Vec::new();
-        for target in &release.targets {
-            if let Some(target) = self.recover_target(app, &release, target).await? {
-                targets.push(target);
+        for process in std::iter::once(&ProcessName::web()).chain(release.project.processes.keys())
+        {
+            for copy in 1..=scale(app, &release, process) {
+                match self.recover_copy(&draft, &release, process, copy).await {
+                    Ok(target) => targets.push(target),
+                    Err(error) => {
+                        tracing::error!(app = %app.name, %process, error = %error.explain(), "a process could not be brought up; `zarpar deploy {}` builds it anew", app.name);
+                        targets.extend(self.as_recorded(&release, process, copy).await);
+                    }
+                }
             }
         }
         if targets != release.targets {
@@ -108,51 +118,86 @@ impl Builder {
         Ok(())
     }
 
-    async fn recover_target(
+    /// What is recorded of a copy that could not be brought up: kept, or a passing trouble of the
+    /// engine would end a container that serves; unless the engine says that it is gone.
+    async fn as_recorded(
         &self,
-        app: &App,
         release: &Release,
-        target: &Target,
-    ) -> Result<Option<Target>, DeployError> {
-        let Some(mut container) = self.engine.container(&target.container).await? else {
-            tracing::error!(app = %app.name, release = %release.number, process = %target.process, "its container is gone; `zarpar deploy {}` makes a new one", app.name);
-            return Ok(None);
-        };
-        if !container.running {
-            self.engine.start(&container.id).await?;
-            if let Some(started) = self.engine.container(&container.id).await? {
-                container = started;
-            }
-        }
-        Ok(Some(Target {
-            address: self.web_address(app, release, target, &container),
-            ..target.clone()
-        }))
+        process: &ProcessName,
+        copy: u32,
+    ) -> Option<Target> {
+        let mut recorded = release
+            .targets
+            .iter()
+            .filter(|target| target.process == *process);
+        let target = recorded.nth(copy as usize - 1)?;
+        let gone = matches!(self.engine.container(&target.container).await, Ok(None));
+        (!gone).then(|| target.clone())
     }
 
-    fn web_address(
+    /// A recorded container is started when it does not run. One that no record names was being
+    /// made when zarpar stopped: it may lack its files, so it is made anew, as one that is gone.
+    async fn recover_copy(
         &self,
-        app: &App,
+        draft: &Draft<'_>,
         release: &Release,
-        target: &Target,
-        container: &Container,
-    ) -> Option<std::net::SocketAddr> {
-        let ip = container.ip(&self.instance.network(&app.name))?;
-        target
-            .process
-            .is_web()
-            .then(|| std::net::SocketAddr::new(ip, release.port))
+        process: &ProcessName,
+        copy: u32,
+    ) -> Result<Target, DeployError> {
+        let name = self
+            .instance
+            .container(&draft.app.name, release.number, process, copy);
+        let found = self.engine.container(&name).await?;
+        let recorded = found.filter(|container| {
+            let mut recorded = release.targets.iter();
+            recorded.any(|target| target.container == container.id)
+        });
+        let target = match recorded {
+            Some(container) => {
+                if !container.running {
+                    self.engine.start(&container.id).await?;
+                }
+                let address = if process.is_web() {
+                    Some(self.address(draft, release, &container.id).await?)
+                } else {
+                    None
+                };
+                let target = Target {
+                    process: process.clone(),
+                    container: container.id,
+                    address,
+                };
+                if container.running {
+                    return Ok(target);
+                }
+                target
+            }
+            None => {
+                self.engine.remove_container(&name).await?;
+                self.start_copy(draft, release, process, copy).await?
+            }
+        };
+        // Slow is better than nothing: what was live is routed also when it is not healthy, and
+        // the engine goes on starting it.
+        if let Err(error) = self.probe(draft, release, &target).await {
+            tracing::error!(app = %draft.app.name, %process, error = %error.explain(), "a container was started and is not healthy");
+            let keep = RestartPolicy::UnlessStopped;
+            self.engine
+                .set_restart_policy(&target.container, keep)
+                .await?;
+        }
+        Ok(target)
     }
 
     /// Removes containers and images of this instance that belong to a deployment no kept
     /// release names. Networks, volumes and databases are an app's and are never removed here.
     async fn remove_unnamed(&self) -> Result<(), DeployError> {
-        let mut deployments: HashSet<String> = HashSet::new();
         let mut containers: HashSet<String> = HashSet::new();
+        let mut images: HashSet<String> = HashSet::new();
         for app in self.store.apps()? {
             for release in self.store.releases(&app.name)? {
-                deployments.insert(release.deployment.to_string());
                 containers.extend(release.targets.into_iter().map(|target| target.container));
+                images.insert(release.image);
             }
         }
         let labels = [
@@ -164,15 +209,6 @@ impl Builder {
                 tracing::info!(container = %container.name, "removed, no record names it");
                 self.engine.remove_container(&container.id).await?;
             }
-        }
-        let mut images: HashSet<String> = HashSet::new();
-        for app in self.store.apps()? {
-            images.extend(
-                self.store
-                    .releases(&app.name)?
-                    .into_iter()
-                    .map(|release| release.image),
-            );
         }
         for image in self.engine.images_with_labels(&labels).await? {
             if !images.contains(&image.id) {

@@ -26,7 +26,7 @@ pub enum Hook {
 #[derive(Debug, thiserror::Error)]
 enum HookError {
     #[error(
-        "this hook is called by zarpar's own git alone; the variable `{0}` is missing\nhint: push to `http://TOKEN@HOST:7070/git/APP.git`"
+        "this hook is called by zarpar's own git alone; the variable `{0}` is missing\nhint: push to `http://TOKEN@HOST:PORT/git/APP.git`"
     )]
     Variable(&'static str),
     #[error("git called the hook in an unexpected way: {0}")]

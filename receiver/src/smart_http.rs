@@ -120,7 +120,7 @@ async fn serve(
     let Some(service) = Service::from_name(&service) else {
         return words(
             StatusCode::NOT_FOUND,
-            "there is nothing here\nhint: the address of a repository is `http://TOKEN@HOST:7070/git/APP.git`",
+            "there is nothing here\nhint: the address of a repository is `http://TOKEN@HOST:PORT/git/APP.git`",
         );
     };
     let content_type = format!("application/x-{}-request", service.name());
@@ -236,7 +236,7 @@ fn admit(
 /// No token, or one that opens nothing. To a client without a password git would ask its user
 /// for one, whatever we say; when a token was sent without a password, words help more.
 fn unknown(credentials: Option<&str>) -> Response {
-    let text = "expected a token of this server, as user name or password\nhint: `zarpar tokens create NAME --app APP` on the server prints one; then `git remote set-url production http://TOKEN@HOST:7070/git/APP.git`";
+    let text = "expected a token of this server, as user name or password\nhint: `zarpar tokens create NAME --app APP` on the server prints one; then `git remote set-url production http://TOKEN@HOST:PORT/git/APP.git`";
     if credentials.is_some_and(is_user_alone) {
         return words(StatusCode::FORBIDDEN, text);
     }

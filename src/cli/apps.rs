@@ -116,7 +116,7 @@ pub(crate) fn tokens(remote: &Remote, command: TokensCommand) -> ExitCode {
             &Request::TokenCreate { name, apps },
             |created: TokenCreated| {
                 output::note(
-                    "this token is shown this once; it goes into the remote: http://TOKEN@HOST:7070/git/APP.git",
+                    "this token is shown this once; it goes in front of the remote's address, http://TOKEN@HOST:PORT/git/APP.git\nhint: `zarpar apps info APP` shows the address",
                 );
                 output::line(&created.token);
             },

@@ -4,9 +4,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
+
+/// What a process that was killed may take to end; with much memory it takes a while.
+const DYING: Duration = Duration::from_secs(2);
 
 /// Takes the lock or says who has it. It is held until the file is dropped.
 pub(crate) fn acquire(path: &Path, program: &str, data: &Path) -> anyhow::Result<File> {
@@ -17,7 +21,14 @@ pub(crate) fn acquire(path: &Path, program: &str, data: &Path) -> anyhow::Result
         .write(true)
         .open(path)
         .with_context(|| format!("cannot open the lock `{}`", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    let began = Instant::now();
+    // A killed process closes its sockets some moments before its locks; whoever started us
+    // because it was gone is right.
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if began.elapsed() < DYING {
+            std::thread::park_timeout(Duration::from_millis(20));
+            continue;
+        }
         let mut holder = String::new();
         file.read_to_string(&mut holder)?;
         let holder = holder.trim();

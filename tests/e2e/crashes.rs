@@ -195,6 +195,46 @@ fn a_deployment_that_waited_runs_after_the_crash_and_the_killed_one_does_not() {
 }
 
 #[test]
+fn a_crash_just_after_the_switch_leaves_the_new_release_whole() {
+    let mut world = World::start();
+    let remote = world.app("app", &[]);
+    let project = Project::tiny(&world, "site", "1");
+    let pushed = project.push(&remote);
+    assert!(pushed.status.success(), "{}", text(&pushed));
+    project.write("VERSION", "2");
+    project.write(
+        "zarpar.toml",
+        "[processes]\none = \"sleep 600\"\ntwo = \"sleep 600\"\n",
+    );
+    let commit = project.commit("2");
+    let mut push = project.pushing(&remote);
+    until("the record of the switch", 60, || {
+        let newest = world.newest("app");
+        (newest["commit"] == *commit && newest["state"] == "live").then_some(())
+    });
+    world.kill_serve();
+    push.wait().unwrap();
+    world.serve();
+    assert_eq!(world.newest("app")["state"], "live");
+    assert_eq!(world.get(HOST, "/").text().trim(), "2");
+    world.settled("app");
+    // Recorded as live, so everything of it runs, also what had not been started yet.
+    let processes = world.json(&["ps", "app", "--json"]);
+    let mut running: Vec<&str> = processes
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|process| process["state"] == "running")
+        .map(|process| process["process"].as_str().unwrap())
+        .collect();
+    running.sort_unstable();
+    assert_eq!(running, ["one", "two", "web"], "{processes}");
+    // The same commit again: nothing to do, and the branch follows.
+    let pushed = project.push(&remote);
+    assert!(pushed.status.success(), "{}", text(&pushed));
+}
+
+#[test]
 fn a_container_that_stopped_while_nobody_looked_is_started_again() {
     let mut world = World::start();
     let remote = world.app("app", &[]);
@@ -211,4 +251,22 @@ fn a_container_that_stopped_while_nobody_looked_is_started_again() {
             .ok()
             .filter(|answer| answer.status == 200)
     });
+}
+
+#[test]
+fn a_container_that_was_removed_by_hand_is_made_anew_from_its_image() {
+    let mut world = World::start();
+    let remote = world.app("app", &[]);
+    let project = Project::tiny(&world, "site", "1");
+    let pushed = project.push(&remote);
+    assert!(pushed.status.success(), "{}", text(&pushed));
+    let web = world.json(&["ps", "app", "--json"])[0]["container"].clone();
+    world.kill_serve();
+    docker(&["rm", "-f", web.as_str().unwrap()]);
+    world.serve();
+    // The server answers only when what was live has been started, probed and routed.
+    assert_eq!(world.get(HOST, "/").text().trim(), "1");
+    let processes = world.json(&["ps", "app", "--json"]);
+    assert_ne!(processes[0]["container"], web);
+    assert_eq!(processes.as_array().unwrap().len(), 1, "{processes}");
 }

@@ -36,7 +36,8 @@ fn a_second_server_a_bad_configuration_and_a_missing_engine_are_refused() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(64), "{}", text(&output));
-        assert!(text(&output).contains(says), "{}", text(&output));
+        let said = text(&output);
+        assert!(said.contains(says) && said.contains("hint:"), "{said}");
         assert!(!world.path("other").exists());
     }
 
@@ -65,8 +66,21 @@ fn bad_names_are_refused_before_anything_is_made() {
     let long = "a".repeat(64);
     for bad in ["a;id", "../x", "-rf", "A_B", "", &long] {
         let output = world.cli(&["apps", "create", bad]);
-        assert_eq!(output.status.code(), Some(2), "{bad}: {}", text(&output));
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{bad}: {said}");
+        // `-rf` is an option to the parser, whose own words end with the way to `--help`.
+        let names_it = bad.is_empty() || said.contains(bad) || said.contains("'-r'");
+        assert!(names_it, "{bad}: {said}");
+        assert!(
+            said.contains("hint:") || said.contains("--help"),
+            "{bad}: {said}"
+        );
+        assert_eq!(said.matches("error").count(), 1, "{bad}: {said}");
     }
+    // The folder comes with the first app.
+    let repositories = fs::read_dir(world.data().join("repos"));
+    assert_eq!(repositories.map_or(0, Iterator::count), 0);
+    assert_eq!(world.inventory(), Vec::<String>::new());
     assert_eq!(
         world.json(&["apps", "list", "--json"]),
         serde_json::json!([])
