@@ -17,7 +17,7 @@ use crate::release_tasks::split_command;
 use crate::{Builder, Draft};
 
 /// The first tries come quickly, because most apps are up within a second or two.
-const QUICK: Duration = Duration::from_millis(100);
+const QUICK: Duration = Duration::from_millis(50);
 /// How long the tries stay quick.
 const QUICK_FOR: Duration = Duration::from_secs(10);
 /// The limit of one try (design.md §8).
@@ -65,7 +65,26 @@ impl Builder {
         })
     }
 
-    async fn create_process(
+    /// Web containers that are started, with where they listen.
+    pub(crate) async fn web_targets(
+        &self,
+        draft: &Draft<'_>,
+        release: &Release,
+        containers: Vec<String>,
+    ) -> Result<Vec<Target>, DeployError> {
+        let mut targets = Vec::new();
+        for container in containers {
+            targets.push(Target {
+                process: ProcessName::web(),
+                address: Some(self.address(draft, release, &container).await?),
+                container,
+            });
+        }
+        Ok(targets)
+    }
+
+    /// Creates one container of a process, with its files, and does not start it.
+    pub(crate) async fn create_process(
         &self,
         draft: &Draft<'_>,
         release: &Release,
@@ -177,10 +196,7 @@ impl Builder {
                 Some(ip) if container.running => Ok(SocketAddr::new(ip, release.port)),
                 _ => Err(self.ended(draft, &container).await),
             },
-            None => Err(DeployError::Missing {
-                app: draft.app.name.to_string(),
-                what: format!("container `{id}`"),
-            }),
+            None => Err(gone(draft, id)),
         }
     }
 
@@ -194,6 +210,25 @@ impl Builder {
         let Some(address) = target.address else {
             return Ok(());
         };
+        tokio::select! {
+            healthy = self.ask_until_healthy(draft, release, target, address) => healthy,
+            ended = self.engine.wait(&target.container) => {
+                ended?;
+                match self.engine.container(&target.container).await? {
+                    Some(container) => Err(self.ended(draft, &container).await),
+                    None => Err(gone(draft, &target.container)),
+                }
+            }
+        }
+    }
+
+    async fn ask_until_healthy(
+        &self,
+        draft: &Draft<'_>,
+        release: &Release,
+        target: &Target,
+        address: SocketAddr,
+    ) -> Result<(), DeployError> {
         let health = &release.project.web.health;
         let host = draft
             .app
@@ -220,11 +255,6 @@ impl Builder {
                 Ok(Err(error)) => Found::Nothing(error.to_string()),
                 Err(_) => Found::Nothing(format!("no answer within {}", show_span(TRY))),
             };
-            if let Some(container) = self.engine.container(&target.container).await?
-                && !container.running
-            {
-                return Err(self.ended(draft, &container).await);
-            }
             if began.elapsed() > health.timeout {
                 self.show_last_lines(draft, &target.container).await;
                 return Err(unhealthy(draft, health, host, address.port(), &found));
@@ -270,6 +300,13 @@ impl Builder {
                 text: line.to_owned(),
             });
         }
+    }
+}
+
+fn gone(draft: &Draft<'_>, id: &str) -> DeployError {
+    DeployError::Missing {
+        app: draft.app.name.to_string(),
+        what: format!("container `{id}`"),
     }
 }
 

@@ -30,7 +30,7 @@ pub enum Source {
 }
 
 /// A file of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct File {
     /// The path, in bytes as git has it.
     pub path: Vec<u8>,
@@ -42,7 +42,7 @@ pub struct File {
 }
 
 /// What git knows about a file's mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileKind {
     /// Mode 644.
     Plain,

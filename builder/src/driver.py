@@ -102,6 +102,8 @@ def main():
     else:
         for words in TASKS:
             task(" ".join(words), command(words))
+    # Threads that the project started may keep this interpreter for ever; nobody waits for them.
+    tell(finished=True)
 
 
 main()

@@ -15,6 +15,7 @@ mod dockerignore;
 mod edge;
 mod env;
 mod error;
+mod foresight;
 mod journal;
 mod make;
 mod one_off;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use zarpar_engine::Image;
 use zarpar_model::{
-    App, CommitId, Deployment, EnvKey, Release, ReleaseNumber, ReleaseState, WorkPhase,
+    App, AppSettings, CommitId, Deployment, EnvKey, Release, ReleaseNumber, ReleaseState, WorkPhase,
 };
 
 use crate::checkout::Checkout;
@@ -17,8 +17,16 @@ use crate::{Builder, Draft, now};
 /// Where web processes listen when nothing says otherwise.
 const PORT: u16 = 8000;
 
-/// A release, the user's variables of that moment, and the whole environment of its containers.
-pub(crate) type Made = (Release, BTreeMap<EnvKey, String>, Vec<(String, String)>);
+/// What a deployment has before it starts its candidate.
+pub(crate) struct Made {
+    pub(crate) release: Release,
+    /// The user's variables of that moment.
+    pub(crate) env: BTreeMap<EnvKey, String>,
+    /// The whole environment of its containers.
+    pub(crate) containers_env: Vec<(String, String)>,
+    /// The web containers, when they were started while the release tasks ran (`foresight.rs`).
+    pub(crate) started: Option<Vec<String>>,
+}
 
 impl Builder {
     /// A new release from a commit: checkout, plan, image, release tasks.
@@ -66,10 +74,7 @@ impl Builder {
             project: plan.project.clone(),
             env: containers_env.clone(),
         };
-        let released = self
-            .step(deployment, WorkPhase::Releasing, self.release(&draft))
-            .await?;
-        let release = Release {
+        let mut release = Release {
             app: app.name.clone(),
             number,
             deployment: deployment.id,
@@ -79,13 +84,25 @@ impl Builder {
             created_at: now(),
             image: image.id,
             project: plan.project,
-            settings: released.settings,
+            settings: AppSettings::default(),
             port,
-            static_set: released.static_set,
+            static_set: None,
             state: ReleaseState::Candidate,
             targets: Vec::new(),
         };
-        Ok((release, env, containers_env))
+        let started = self
+            .step(
+                deployment,
+                WorkPhase::Releasing,
+                self.release_and_foresee(&draft, &plan.checkout, &mut release),
+            )
+            .await?;
+        Ok(Made {
+            release,
+            env,
+            containers_env,
+            started,
+        })
     }
 
     /// A new release that repeats a kept one: same image, static set and settings.
@@ -112,7 +129,12 @@ impl Builder {
             targets: Vec::new(),
             ..kept
         };
-        Ok((release, env, containers_env))
+        Ok(Made {
+            release,
+            env,
+            containers_env,
+            started: None,
+        })
     }
 }
 

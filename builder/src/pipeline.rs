@@ -51,7 +51,7 @@ impl Builder {
     async fn attempt(&self, deployment: &Deployment) -> Result<String, DeployError> {
         let app = self.app(deployment)?;
         let files = self.files.read().await;
-        let (release, env, containers_env) = match &deployment.kind {
+        let made = match &deployment.kind {
             DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
                 self.make(deployment, &app, commit).await?
             }
@@ -65,14 +65,15 @@ impl Builder {
                 self.repeat(deployment, &app, active, env)?
             }
         };
-        let draft = self.draft(&app, &release, containers_env, Some(&self.journal));
-        self.durable(|store| store.put_candidate(&release, &env))?;
+        let release = made.release;
+        let draft = self.draft(&app, &release, made.containers_env, Some(&self.journal));
+        self.durable(|store| store.put_candidate(&release, &made.env))?;
         drop(files);
         let web = self
             .step(
                 deployment,
                 WorkPhase::Starting,
-                self.start_candidate(&draft, &release),
+                self.start_candidate(&draft, &release, made.started),
             )
             .await?;
         self.step(
@@ -109,7 +110,12 @@ impl Builder {
         &self,
         draft: &Draft<'_>,
         release: &Release,
+        started: Option<Vec<String>>,
     ) -> Result<Vec<Target>, DeployError> {
+        let web = ProcessName::web();
+        if let Some(started) = started {
+            return self.web_targets(draft, release, started).await;
+        }
         if self.engine.image(&release.image).await?.is_none() {
             let kept = release.origin.unwrap_or(release.number);
             return Err(DeployError::ImageGone {
@@ -118,7 +124,6 @@ impl Builder {
                 commit: release.commit.to_string(),
             });
         }
-        let web = ProcessName::web();
         let starting = self.start_process(draft, release, &web, scale(draft.app, release, &web));
         if release.origin.is_none() {
             // A new build had its network and database before its release tasks.
@@ -195,7 +200,7 @@ impl Builder {
         {
             self.retire_later(app.clone(), previous);
         }
-        self.remove_task_containers(draft.deployment).await;
+        self.remove_task_containers_later(draft.deployment);
         let host = draft
             .app
             .domains
@@ -230,10 +235,14 @@ impl Builder {
             })
     }
 
-    async fn remove_task_containers(&self, deployment: DeploymentId) {
-        if let Err(error) = self.remove_containers(deployment, Some("release")).await {
-            tracing::warn!(%deployment, %error, "a container of release tasks is left, the next start removes it");
-        }
+    /// Outside of the deployment: it costs some 200 ms that the pusher need not wait for.
+    fn remove_task_containers_later(&self, deployment: DeploymentId) {
+        let builder = self.clone();
+        self.retiring.spawn(async move {
+            if let Err(error) = builder.remove_containers(deployment, Some("release")).await {
+                tracing::warn!(%deployment, %error, "a container of release tasks is left, the next start removes it");
+            }
+        });
     }
 }
 

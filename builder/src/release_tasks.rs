@@ -4,8 +4,11 @@
 //! committed to an image, because its environment holds secrets; the collected files leave it
 //! as an archive stream.
 
+use std::ops::ControlFlow;
+
 use futures_util::StreamExt;
 use serde::Deserialize;
+use tokio::sync::watch;
 use zarpar_engine::{ContainerSpec, LogOptions};
 use zarpar_model::{AppSettings, DeploymentId, EventKind, MountConfig, ProjectConfig, show_span};
 
@@ -23,6 +26,16 @@ enum Fact {
     Failed { failed: String, code: i64 },
     Done { done: String, ms: u64 },
     Task { task: String },
+    Finished { finished: bool },
+}
+
+/// How far the driver has come, for who prepares the candidate meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// What Django's settings said, once they are known.
+    pub(crate) settings: Option<AppSettings>,
+    /// Whether the database is as the new code wants it.
+    pub(crate) migrated: bool,
 }
 
 /// What the tasks found out.
@@ -33,8 +46,14 @@ pub(crate) struct Released {
 }
 
 impl Builder {
-    /// Runs the tasks of a new release and keeps its static files.
-    pub(crate) async fn release(&self, draft: &Draft<'_>) -> Result<Released, DeployError> {
+    /// Runs the tasks of a new release and keeps its static files; `before` is the static set
+    /// that is live now.
+    pub(crate) async fn release(
+        &self,
+        draft: &Draft<'_>,
+        before: Option<&str>,
+        progress: watch::Sender<Progress>,
+    ) -> Result<Released, DeployError> {
         let project = &draft.project;
         let mut settings = AppSettings {
             uid: draft.user.0,
@@ -57,7 +76,7 @@ impl Builder {
             let id = self
                 .create_task(draft, [program.as_slice(), &arguments].concat())
                 .await?;
-            settings = self.drive(draft, &id).await?;
+            settings = self.drive(draft, &id, &progress).await?;
             container = Some(id);
         } else {
             for task in project.release.tasks.iter().flatten() {
@@ -67,7 +86,9 @@ impl Builder {
             }
         }
         settle(&mut settings, project);
-        let static_set = self.collect_static(draft, &settings, container).await?;
+        let static_set = self
+            .collect_static(draft, &settings, container, before)
+            .await?;
         Ok(Released {
             settings,
             static_set,
@@ -99,10 +120,19 @@ impl Builder {
         Ok(self.engine.create_container(None, spec).await?)
     }
 
-    async fn drive(&self, draft: &Draft<'_>, id: &str) -> Result<AppSettings, DeployError> {
+    /// Follows the driver until it says that the last task is done: what is left then is the end
+    /// of an interpreter, which nobody waits for.
+    async fn drive(
+        &self,
+        draft: &Draft<'_>,
+        id: &str,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<AppSettings, DeployError> {
         let mark = mark(draft.deployment);
         let mut settings = AppSettings::default();
-        let mut failed = None;
+        let mut at = "django.setup()".to_owned();
+        let mut code = None;
+        let mut finished = false;
         self.engine.start(id).await?;
         self.each_line(id, |line| {
             // A task may end in the middle of a line, and the mark then stands behind it.
@@ -117,8 +147,14 @@ impl Builder {
             }
             match fact {
                 None => {}
-                Some(Ok(Fact::Settings { settings: found })) => settings = found,
+                Some(Ok(Fact::Settings { settings: found })) => {
+                    settings = found.clone();
+                    let mut settled = found;
+                    settle(&mut settled, &draft.project);
+                    progress.send_modify(|progress| progress.settings = Some(settled));
+                }
                 Some(Ok(Fact::Task { task })) if task != "settings" => {
+                    at.clone_from(&task);
                     draft.tell(EventKind::Note { text: task })
                 }
                 Some(Ok(Fact::Done { done, ms })) if done != "settings" => {
@@ -126,25 +162,40 @@ impl Builder {
                     draft.tell(EventKind::Output {
                         text: format!("{done} took {span}"),
                     });
+                    if done == "migrate" {
+                        progress.send_modify(|progress| progress.migrated = true);
+                    }
                 }
-                Some(Ok(Fact::Failed { failed: task, code })) => failed = Some((task, code)),
+                Some(Ok(Fact::Failed {
+                    failed,
+                    code: found,
+                })) => {
+                    code = Some(found);
+                    if failed != "settings" {
+                        at = failed;
+                    }
+                }
+                Some(Ok(Fact::Finished { finished: said })) => finished = said,
                 Some(_) => {}
+            }
+            if finished {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
         })
         .await?;
-        let code = self.engine.wait(id).await?;
-        if code == 0 {
+        if finished {
             return Ok(settings);
         }
-        let (task, code) = failed.unwrap_or(("release tasks".to_owned(), code));
-        let task = if task == "settings" {
-            "django.setup()".to_owned()
-        } else {
-            task
+        // Whoever ends the interpreter in the middle of a task has not done it, whatever the code.
+        let code = match code {
+            Some(code) => code,
+            None => self.engine.wait(id).await?,
         };
         Err(DeployError::Task {
             app: draft.app.name.to_string(),
-            task,
+            task: at,
             code,
         })
     }
@@ -157,7 +208,8 @@ impl Builder {
         self.each_line(id, |line| {
             draft.tell(EventKind::Output {
                 text: line.to_owned(),
-            })
+            });
+            ControlFlow::Continue(())
         })
         .await?;
         match self.engine.wait(id).await? {
@@ -170,8 +222,13 @@ impl Builder {
         }
     }
 
-    /// Reads what a container prints until it ends, line by line; a line beyond 64 KiB is cut.
-    async fn each_line(&self, id: &str, mut line: impl FnMut(&str)) -> Result<(), DeployError> {
+    /// Reads what a container prints, line by line, until it ends or `line` has enough; a line
+    /// beyond 64 KiB is cut.
+    async fn each_line(
+        &self,
+        id: &str,
+        mut line: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), DeployError> {
         let mut output = self.engine.logs(
             id,
             LogOptions {
@@ -184,14 +241,18 @@ impl Builder {
             rest.extend_from_slice(&chunk?.bytes);
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let whole: Vec<u8> = rest.drain(..=end).collect();
-                line(String::from_utf8_lossy(&whole).trim_end());
+                if line(String::from_utf8_lossy(&whole).trim_end()).is_break() {
+                    return Ok(());
+                }
             }
-            if rest.len() > 64 * 1024 {
-                line(&String::from_utf8_lossy(&std::mem::take(&mut rest)));
+            if rest.len() > 64 * 1024
+                && line(&String::from_utf8_lossy(&std::mem::take(&mut rest))).is_break()
+            {
+                return Ok(());
             }
         }
         if !rest.is_empty() {
-            line(&String::from_utf8_lossy(&rest));
+            let _ended = line(&String::from_utf8_lossy(&rest));
         }
         Ok(())
     }
@@ -201,6 +262,7 @@ impl Builder {
         draft: &Draft<'_>,
         settings: &AppSettings,
         container: Option<String>,
+        before: Option<&str>,
     ) -> Result<Option<String>, DeployError> {
         let (Some(root), Some(_)) = (&settings.static_root, &settings.static_url) else {
             return Ok(None);
@@ -220,7 +282,7 @@ impl Builder {
         });
         let set = self
             .static_store(&draft.app.name)
-            .collect(Box::pin(as_io(archive)))
+            .collect(Box::pin(as_io(archive)), before)
             .await?;
         Ok(set)
     }

@@ -77,7 +77,12 @@ impl Builder {
     pub(crate) fn retire_later(&self, app: AppName, number: ReleaseNumber) {
         let builder = self.clone();
         self.retiring.spawn(async move {
-            if let Err(error) = builder.retire(&app, number).await {
+            let retired = builder.retire(&app, number).await;
+            // An app that was destroyed meanwhile took its releases with it.
+            let there = !matches!(builder.store.app(&app), Ok(None));
+            if let Err(error) = retired
+                && there
+            {
                 tracing::error!(%app, release = %number, %error, "the replaced release could not be retired, the next start does it");
             }
         });

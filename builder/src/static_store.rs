@@ -55,19 +55,30 @@ impl StaticStore {
     }
 
     /// Takes a folder in as the engine's archive stream gives it (its own name is the first
-    /// part of each path), and returns the id of the set; `None` when it holds no file.
+    /// part of each path), and returns the id of the set; `None` when it holds no file. A file
+    /// that is the same as in the set `before` keeps the time it has there: every collection
+    /// writes all files anew, and `Last-Modified` is to say when a file changed. So a set in
+    /// which nothing changed has the id of `before`.
     ///
     /// # Errors
     /// [`StaticError`].
     pub async fn collect(
         &self,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
+        before: Option<&str>,
     ) -> Result<Option<String>, StaticError> {
-        let index = self.read_archive(archive).await?;
+        let mut index = self.read_archive(archive).await?;
         if index.is_empty() {
             return Ok(None);
         }
+        // A set that cannot be read has no times to keep.
+        if let Some(before) = before.and_then(|set| self.index(set).ok()) {
+            index.keep_times_of(&before);
+        }
         let id = index.set_id();
+        if before == Some(id.as_str()) {
+            return Ok(Some(id)); // durable since the release that brought it
+        }
         let text = index.to_text();
         let sets = self.root.join("sets");
         let path = sets.join(&id);

@@ -153,10 +153,20 @@ class Side:
         self.version = 1
         shutil.copytree(EXAMPLE, self.project, ignore=shutil.ignore_patterns("__pycache__"))
 
+        self.write_version()
+
     def edit(self):
         self.version += 1
+        self.write_version()
+
+    def write_version(self):
         path = self.project / "sitio/version.py"
-        path.write_text(re.sub(r"^VERSION = .*$", f'VERSION = "{self.version}"', path.read_text(), flags=re.M))
+        path.write_text(re.sub(r"^VERSION = .*$", f'VERSION = "{self.text(self.version)}"', path.read_text(), flags=re.M))
+
+    def text(self, version):
+        """How the site shows a version. No other side and no other run has the same file: the
+        engine's build cache would give a later one the layer that an earlier one paid for."""
+        return f"{version}-{self.name.replace(' ', '-')}-{RUN}"
 
     def close(self):
         """What Docker's label does not find."""
@@ -181,7 +191,7 @@ class Ours(Side):
                  "--https", "127.0.0.1:0", "--console", f"127.0.0.1:{self.console}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )
-        self.live = "1"
+        self.live = 1
 
     def first(self):
         deadline = time.monotonic() + 60
@@ -205,21 +215,21 @@ class Ours(Side):
         return "127.0.0.1", self.http
 
     def push(self, load):
-        return self.deploy(load, str(self.version), ["git", "-C", self.project, "push", "production", "main"])
+        return self.deploy(load, self.version, ["git", "-C", self.project, "push", "production", "main"])
 
     def rollback(self, load):
         # The last two versions in turns. Every push made one release, so they have the same numbers.
-        other = str(self.version - 1 if self.live == str(self.version) else self.version)
+        other = self.version - 1 if self.live == self.version else self.version
         return self.deploy(load, other, [ZARPAR, "rollback", "tienda", f"v{other}"])
 
     def deploy(self, load, version, command):
         with (self.folder / "command.log").open("wb") as log:
             process = subprocess.Popen(command, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            first_new = load.wait_for(version, LIMIT)
+            first_new = load.wait_for(self.text(version), LIMIT)
             code = process.wait(LIMIT)
         if code or first_new is None:
             found = "no answer" if first_new is None else "an answer"
-            raise Failed(f"expected version {version}, found {found}; `{Path(command[0]).name}` ended with {code}:\n{(self.folder / 'command.log').read_text()[-4000:]}")
+            raise Failed(f"expected version {self.text(version)}, found {found}; `{Path(command[0]).name}` ended with {code}:\n{(self.folder / 'command.log').read_text()[-4000:]}")
         self.live = version
         return first_new
 
@@ -285,12 +295,12 @@ class ByHand(Side):
         self.build()
         docker("run", "--rm", *self.options(), image, "python", "manage.py", "migrate", "--noinput")
         docker("run", "--rm", *self.options(), image, "python", "manage.py", "collectstatic", "--noinput")
-        return self.replace(image, str(self.version))
+        return self.replace(image, self.text(self.version))
 
     def rollback(self, _load):
         live, _ = ask(self.address, HOST, VERSION[1], VERSION[0])
-        other = self.version - 1 if live == str(self.version) else self.version
-        return self.replace(self.image(other), str(other))
+        other = self.version - 1 if live == self.text(self.version) else self.version
+        return self.replace(self.image(other), self.text(other))
 
     def build(self):
         docker("build", "-q", "--label", LABEL, "-t", self.image(self.version), "-f", self.dockerfile, self.project)
@@ -345,7 +355,7 @@ class Guide(Side):
         time.sleep(5)
         self.compose("up", "-d")
         deadline = time.monotonic() + LIMIT
-        while ask(self.visitors(), HOST, VERSION[1], VERSION[0], 5)[0] != "1":
+        while ask(self.visitors(), HOST, VERSION[1], VERSION[0], 5)[0] != self.text(1):
             if time.monotonic() > deadline:
                 raise Failed(f"the compose stack does not answer:\n{self.compose('logs', '--tail', '20', 'web')}")
             time.sleep(0.1)
@@ -356,7 +366,7 @@ class Guide(Side):
     def push(self, load):
         self.compose("build", "web")
         self.compose("up", "-d", "--force-recreate", "web")
-        first_new = load.wait_for(str(self.version), LIMIT)
+        first_new = load.wait_for(self.text(self.version), LIMIT)
         if first_new is None:
             raise Failed(f"the compose stack does not answer:\n{self.compose('logs', '--tail', '20', 'web')}")
         return first_new

@@ -58,6 +58,7 @@ fn a_failed_push_changes_nothing_and_the_repaired_one_works() {
         ),
     ];
     for (what, path, broken, phase, line) in cases {
+        world.settled("app");
         let before = (
             world.inventory(),
             project.git(&["ls-remote", &remote]).stdout,
@@ -115,6 +116,7 @@ fn a_failed_migration_leaves_the_old_release_and_says_why() {
     let project = Project::example(&world, "site");
     let pushed = project.push(&remote);
     assert!(pushed.status.success(), "{}", text(&pushed));
+    world.settled("tienda");
     let before = (
         world.inventory(),
         project.git(&["ls-remote", &remote]).stdout,

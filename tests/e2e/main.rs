@@ -13,6 +13,7 @@
 mod architecture;
 mod crashes;
 mod failures;
+mod foresight;
 mod http;
 mod load;
 mod memory;

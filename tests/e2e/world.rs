@@ -255,6 +255,10 @@ impl World {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
+                // A compressed variant comes a moment after its file, and belongs to it.
+                if path.extension().is_some() && path.with_extension("").is_file() {
+                    continue;
+                }
                 all.push(path.display().to_string());
                 if path.is_dir() {
                     folders.push(path);
@@ -265,13 +269,23 @@ impl World {
         all
     }
 
-    /// Waits until only the live release's web container is left of `app`.
+    /// Waits until only the live release's web container is left of `app`, and no container of
+    /// release tasks.
     #[track_caller]
     pub fn settled(&self, app: &str) {
+        let tasks = [
+            "ps",
+            "-aq",
+            "--filter",
+            &format!("label=zarpar.test={}", self.run),
+            "--filter",
+            "label=zarpar.process=release",
+        ];
         until("the old release to be retired", 60, || {
             let processes = self.json(&["ps", app, "--json"]);
             let web = processes.as_array().unwrap().iter();
-            (web.filter(|process| process["process"] == "web").count() == 1
+            (docker(&tasks).trim().is_empty()
+                && web.filter(|process| process["process"] == "web").count() == 1
                 && self
                     .json(&["releases", app, "--json"])
                     .as_array()

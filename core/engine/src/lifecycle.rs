@@ -9,6 +9,7 @@ use bollard::errors::Error;
 use bollard::models::{ContainerUpdateBody, ContainerWaitResponse};
 use bollard::query_parameters::{
     KillContainerOptions, RemoveContainerOptions, ResizeContainerTTYOptions, StopContainerOptions,
+    WaitContainerOptions,
 };
 use futures_util::StreamExt;
 
@@ -81,10 +82,11 @@ impl Engine {
             .await
     }
 
-    /// Kills and removes a container with its anonymous volumes. `false`: it was not there.
+    /// Kills and removes a container with its anonymous volumes, or waits until somebody else who
+    /// is at it has. `false`: it was not there.
     ///
     /// # Errors
-    /// [`EngineError::Conflict`] when somebody else is removing it at this moment.
+    /// [`EngineError::Unreachable`] and what else the engine says.
     pub async fn remove_container(&self, id: &str) -> Result<bool, EngineError> {
         let what = format!("remove container `{id}`");
         let id = checked(&what, id)?;
@@ -96,6 +98,18 @@ impl Engine {
         let answer = self
             .ask(&what, self.docker.remove_container(id, Some(options)))
             .await;
+        // 409 `removal of container … is already in progress`
+        if let Err(EngineError::Conflict { message, .. }) = &answer
+            && message.contains("already in progress")
+        {
+            let removed = WaitContainerOptions {
+                condition: "removed".to_owned(),
+            };
+            let mut end = self.docker.wait_container(id, Some(removed));
+            // Its exit code says nothing here, and that it is not there any more is the aim.
+            let _ = tokio::time::timeout(ANSWER_LIMIT, end.next()).await;
+            return Ok(true);
+        }
         Ok(absent_is_none(answer)?.is_some())
     }
 

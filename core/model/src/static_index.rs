@@ -83,6 +83,17 @@ impl StaticIndex {
         }
     }
 
+    /// Gives every file that is the same in `before`, by path and content, the time it has there.
+    pub fn keep_times_of(&mut self, before: &StaticIndex) {
+        for (path, entry) in &mut self.entries {
+            if let Some(old) = before.get(path)
+                && old.sha256 == entry.sha256
+            {
+                entry.mtime = old.mtime;
+            }
+        }
+    }
+
     /// The files in the order of their paths.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &StaticEntry)> {
         self.entries
