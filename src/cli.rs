@@ -3,7 +3,9 @@
 
 mod apps;
 mod build;
+mod certificates;
 mod client;
+mod compress;
 mod deploy;
 mod environment;
 mod output;
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use zarpar_control::Request;
 use zarpar_model::{AppName, BranchName, DeploymentId, HostName, ProcessName, ReleaseNumber};
 
 use crate::config::ServerArgs;
@@ -47,7 +50,14 @@ enum Command {
     /// Run the control plane: pushes, builds, deployments
     Serve(ServerArgs),
     /// Run the edge: the router that visitors reach (`serve` starts one by itself)
-    Router(ServerArgs),
+    Router {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Serve this hand-written route table (JSON) alone, without a control plane; README of
+        /// examples/edge shows one
+        #[arg(long, value_name = "FILE")]
+        table: Option<PathBuf>,
+    },
     /// Make, list and remove apps
     Apps {
         #[command(flatten)]
@@ -68,6 +78,13 @@ enum Command {
         remote: Remote,
         #[command(subcommand)]
         command: DomainsCommand,
+    },
+    /// Add, remove and list the certificates that hosts are served with
+    Certificates {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        command: CertificatesCommand,
     },
     /// Set, unset, list, import and export the variables of an app
     Env {
@@ -144,6 +161,14 @@ enum Command {
         #[arg(required = true, num_args = 1.., value_name = "APP | scale APP NAME=COUNT")]
         words: Vec<String>,
     },
+    /// Show visitors of an app a maintenance page (503), or the app again
+    Maintenance {
+        #[command(flatten)]
+        remote: Remote,
+        /// `on` or `off`
+        switch: Switch,
+        app: AppName,
+    },
     /// Look at how a project would be built, without a server
     Build {
         /// Print the Dockerfile that a push would use
@@ -152,6 +177,20 @@ enum Command {
         /// A git work tree
         path: PathBuf,
     },
+    /// Compress the static files of a release (`serve` does it by itself)
+    #[command(hide = true)]
+    CompressStatic {
+        /// The app's folder of static files
+        root: PathBuf,
+        /// The id of the set
+        set: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Subcommand)]
@@ -224,6 +263,27 @@ enum DomainsCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum CertificatesCommand {
+    /// Serve hosts of an app with a certificate of your own, from now on
+    Add {
+        app: AppName,
+        /// The certificate with its chain, PEM, such as fullchain.pem
+        cert: PathBuf,
+        /// Its private key, PEM, without a passphrase, such as privkey.pem
+        key: PathBuf,
+    },
+    /// Forget a certificate that was added
+    Remove {
+        /// A host it is for
+        name: String,
+    },
+    /// Order a certificate for an app now, whatever its last tries say
+    Renew { app: AppName },
+    /// List the certificates
+    List(Listing),
+}
+
+#[derive(Debug, Subcommand)]
 enum EnvCommand {
     /// Set variables and restart the app with them
     Set {
@@ -273,10 +333,19 @@ enum DeploymentsCommand {
 pub(crate) fn dispatch(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(args) => crate::daemon::serve(&args),
-        Command::Router(args) => crate::daemon::router(&args),
+        Command::Router { server, table } => crate::daemon::router(&server, table.as_deref()),
         Command::Apps { remote, command } => apps::apps(&remote, command),
         Command::Tokens { remote, command } => apps::tokens(&remote, command),
         Command::Domains { remote, command } => apps::domains(&remote, command),
+        Command::Maintenance {
+            remote,
+            switch,
+            app,
+        } => {
+            let on = switch == Switch::On;
+            client::follow(&remote, &Request::Maintenance { app, on })
+        }
+        Command::Certificates { remote, command } => certificates::certificates(&remote, command),
         Command::Env { remote, command } => environment::env(&remote, command),
         Command::Deploy {
             remote,
@@ -320,5 +389,6 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
             print_dockerfile: _,
             path,
         } => build::print_dockerfile(&path),
+        Command::CompressStatic { root, set } => compress::compress_static(&root, &set),
     }
 }

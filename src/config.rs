@@ -3,14 +3,19 @@
 //! error here ends with exit code 64.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
+use zarpar_model::RouteTable;
+use zarpar_router::AcmeSettings;
 
 /// Where the file is looked for when `--config` does not say.
 pub(crate) const DEFAULT_FILE: &str = "/etc/zarpar/zarpar.toml";
+
+/// No address.
+const NONE: &str = "none";
 
 /// Flags of `serve` and `router`; each has an environment variable.
 #[derive(Debug, Clone, Args)]
@@ -24,7 +29,8 @@ pub(crate) struct ServerArgs {
     /// Where visitors come in (default 0.0.0.0:80)
     #[arg(long, env = "ZARPAR_HTTP", value_name = "ADDR")]
     http: Option<String>,
-    /// Where visitors come in with TLS (default 0.0.0.0:443; not used yet)
+    /// Where visitors come in with TLS, or `none` (default 0.0.0.0:443 when --http is on port 80,
+    /// else none)
     #[arg(long, env = "ZARPAR_HTTPS", value_name = "ADDR")]
     https: Option<String>,
     /// Where git pushes come in, with health and metrics (default 127.0.0.1:7070)
@@ -41,6 +47,19 @@ struct RawConfig {
     https: Option<String>,
     console: Option<String>,
     engine: RawEngine,
+    acme: RawAcme,
+}
+
+/// How certificates are ordered.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawAcme {
+    enabled: Option<bool>,
+    directory: Option<String>,
+    roots: Option<PathBuf>,
+    contact: Option<String>,
+    addresses: Vec<IpAddr>,
+    look_up_names: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -56,14 +75,14 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// The edge's address.
     pub(crate) http: SocketAddr,
-    /// The edge's address for TLS; the seam for it, nothing listens there yet.
-    #[expect(
-        dead_code,
-        reason = "part of the contract, used as soon as the edge has certificates"
-    )]
-    pub(crate) https: SocketAddr,
+    /// The edge's address for TLS, when it has one.
+    pub(crate) https: Option<SocketAddr>,
     /// The console's address.
     pub(crate) console: SocketAddr,
+    /// How certificates are ordered, when they are.
+    pub(crate) acme: Option<AcmeSettings>,
+    /// The file that was read because `--config` said so.
+    pub(crate) file: Option<PathBuf>,
     /// Further labels of everything made in Docker.
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -78,13 +97,28 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console` and `[engine] labels`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`", path.display())]
     Format { path: PathBuf, message: String },
+    /// Not the JSON of a route table; the message has line and column.
+    #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
+    Table { path: PathBuf, message: String },
     /// An address that is none.
     #[error(
         "expected an address such as `127.0.0.1:8080` for `{key}`, found `{found}`\nhint: write it as IP:PORT, in the configuration, as `--{key}` or in the environment"
     )]
     Address { key: &'static str, found: String },
+}
+
+/// Reads a route table written by hand.
+pub(crate) fn read_table(path: &Path) -> Result<RouteTable, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|error| ConfigError::Table {
+        path: path.to_owned(),
+        message: error.to_string(),
+    })
 }
 
 impl Config {
@@ -98,19 +132,39 @@ impl Config {
             None => read(Path::new(DEFAULT_FILE))?.unwrap_or_default(),
         };
         let data = args.data.clone().or(raw.data).unwrap_or_else(default_data);
+        let http = address(
+            "http",
+            args.http.as_ref().or(raw.http.as_ref()),
+            "0.0.0.0:80",
+        )?;
+        // Somebody who chose another port for HTTP tries something out, or has a proxy in front;
+        // port 443 would be in the way.
+        let usual = if http.port() == 80 {
+            "0.0.0.0:443"
+        } else {
+            NONE
+        };
+        let https = args.https.as_ref().or(raw.https.as_ref());
+        let https = if https.map_or(usual, String::as_str) == NONE {
+            None
+        } else {
+            Some(address("https", https, usual)?)
+        };
+        let data = std::path::absolute(&data)
+            .map_err(|source| ConfigError::Read { path: data, source })?;
+        // A public authority comes to port 80; on another one only somebody's own could.
+        let orders = https.is_some() && (http.port() == 80 || raw.acme.directory.is_some());
+        let acme = if raw.acme.enabled.unwrap_or(orders) {
+            Some(acme(&data, raw.acme)?)
+        } else {
+            None
+        };
         Ok(Config {
-            data: std::path::absolute(&data)
-                .map_err(|source| ConfigError::Read { path: data, source })?,
-            http: address(
-                "http",
-                args.http.as_ref().or(raw.http.as_ref()),
-                "0.0.0.0:80",
-            )?,
-            https: address(
-                "https",
-                args.https.as_ref().or(raw.https.as_ref()),
-                "0.0.0.0:443",
-            )?,
+            data,
+            acme,
+            file: args.config.clone(),
+            http,
+            https,
             console: address(
                 "console",
                 args.console.as_ref().or(raw.console.as_ref()),
@@ -168,6 +222,10 @@ impl Layout {
         self.root.join("edge").join("table.json")
     }
 
+    pub(crate) fn certificates(&self) -> PathBuf {
+        self.root.join("certificates")
+    }
+
     pub(crate) fn run(&self) -> PathBuf {
         self.root.join("run")
     }
@@ -187,6 +245,30 @@ impl Layout {
     pub(crate) fn edge_lock(&self) -> PathBuf {
         self.run().join("router.lock")
     }
+}
+
+fn acme(data: &Path, raw: RawAcme) -> Result<AcmeSettings, ConfigError> {
+    let roots = match raw.roots {
+        Some(path) => Some(
+            std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?,
+        ),
+        None => None,
+    };
+    let contact = raw.contact.map(|contact| {
+        if contact.contains(':') {
+            contact
+        } else {
+            format!("mailto:{contact}")
+        }
+    });
+    Ok(AcmeSettings {
+        folder: data.join("acme"),
+        directory: raw.directory,
+        roots,
+        contact,
+        addresses: raw.addresses,
+        look_up_names: raw.look_up_names.unwrap_or(true),
+    })
 }
 
 pub(crate) fn default_data() -> PathBuf {

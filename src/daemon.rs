@@ -2,6 +2,7 @@
 //! the store and may die at any instant; `router` owns the listeners and lives on.
 
 mod apps;
+mod certificates;
 mod console;
 mod control;
 mod deployments;
@@ -26,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zarpar_builder::{Builder, Folders, Journal, Queue, Surroundings};
 use zarpar_engine::Engine;
-use zarpar_model::Instance;
+use zarpar_model::{Instance, RouteTable};
 use zarpar_receiver::{GitConfig, Intake, Repositories};
+use zarpar_router::TableSource;
 use zarpar_store::Store;
 
 use crate::config::{Config, Layout, ServerArgs};
@@ -47,6 +49,7 @@ pub(crate) struct Daemon {
     queue: Queue,
     repositories: Repositories,
     console: std::net::SocketAddr,
+    edge_socket: std::path::PathBuf,
 }
 
 /// `zarpar serve`.
@@ -71,13 +74,17 @@ pub(crate) fn serve(args: &ServerArgs) -> ExitCode {
 }
 
 /// `zarpar router`.
-pub(crate) fn router(args: &ServerArgs) -> ExitCode {
+pub(crate) fn router(args: &ServerArgs, table: Option<&Path>) -> ExitCode {
     let config = match Config::resolve(args) {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),
     };
+    let table = match table.map(crate::config::read_table).transpose() {
+        Ok(table) => table,
+        Err(error) => return fail(&error, BAD_CONFIGURATION),
+    };
     start_log();
-    ended(run_router(&config))
+    ended(run_router(&config, table))
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {
@@ -145,6 +152,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         queue: Queue::new(builder.clone()),
         repositories: Repositories::new(layout.repositories(), git),
         console: console.local_addr()?,
+        edge_socket: layout.edge_socket(),
         store,
         builder,
     };
@@ -183,16 +191,22 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_router(config: &Config) -> anyhow::Result<()> {
+fn run_router(config: &Config, table: Option<RouteTable>) -> anyhow::Result<()> {
     let layout = Layout::new(config.data.clone());
     private_folder(layout.root())?;
     private_folder(&layout.run())?;
     let _lock = lock::acquire(&layout.edge_lock(), "zarpar router", layout.root())?;
-    let listener = zarpar_router::bind(config.http)?;
+    let listeners = zarpar_router::Listeners {
+        http: zarpar_router::bind(config.http)?,
+        https: config.https.map(zarpar_router::bind).transpose()?,
+    };
     let control = unix_socket(&layout.edge_socket())?;
-    let table = layout.edge_table();
-    private_folder(table.parent().unwrap_or(layout.root()))?;
-    tracing::info!(http = %config.http, data = %layout.root().display(), "the edge listens");
+    let kept = layout.edge_table();
+    private_folder(kept.parent().unwrap_or(layout.root()))?;
+    let table = match table {
+        Some(table) => TableSource::Fixed(table),
+        None => TableSource::Kept(kept),
+    };
     let stop = async {
         match asked_to_stop() {
             Ok(asked) => asked.await,
@@ -204,8 +218,11 @@ fn run_router(config: &Config) -> anyhow::Result<()> {
         }
     };
     zarpar_router::run(
-        zarpar_router::EdgeConfig::new(table),
-        listener,
+        zarpar_router::EdgeConfig {
+            acme: config.acme.clone(),
+            ..zarpar_router::EdgeConfig::new(table, layout.certificates())
+        },
+        listeners,
         control,
         stop,
     )?;

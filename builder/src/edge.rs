@@ -98,6 +98,7 @@ impl Builder {
                 .unwrap_or_default(),
             static_files: active.and_then(|active| self.static_route(app, active, &releases)),
             media,
+            maintenance: app.maintenance,
             body_limit: BODY_LIMIT,
             response_timeout_ms: RESPONSE_TIMEOUT_MS,
         })

@@ -21,6 +21,7 @@ mod make;
 mod one_off;
 mod pipeline;
 mod plan;
+mod precompress;
 mod queue;
 mod recovery;
 mod release_tasks;
@@ -46,6 +47,7 @@ pub use env::Surroundings;
 pub use error::DeployError;
 pub use journal::{Follower, Journal};
 pub use plan::{Plan, PlanError};
+pub use precompress::{Summary, compress_static};
 pub use queue::Queue;
 pub use static_store::{StaticError, StaticStore};
 
@@ -65,6 +67,8 @@ pub struct Builder {
     files: Arc<RwLock<()>>,
     /// Drains go on after a deployment has ended.
     retiring: tokio_util::task::TaskTracker,
+    /// Held while static files are compressed: one processor at a time is enough for that.
+    compressing: Arc<Mutex<()>>,
 }
 
 /// Where the builder finds and keeps files.
@@ -98,6 +102,7 @@ impl Builder {
             table: Arc::default(),
             files: Arc::default(),
             retiring: tokio_util::task::TaskTracker::new(),
+            compressing: Arc::default(),
         }
     }
 

@@ -201,6 +201,9 @@ impl Builder {
             self.retire_later(app.clone(), previous);
         }
         self.remove_task_containers_later(draft.deployment);
+        if let Some(set) = &release.static_set {
+            self.compress_later(app, set);
+        }
         let host = draft
             .app
             .domains

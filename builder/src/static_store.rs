@@ -2,7 +2,8 @@
 //! index of a set. A blob is written under another name, then renamed; all new ones are synced
 //! at once before the index is written, so what an index names is there and whole. A crash
 //! leaves at most blobs that no index names, some of them cut short; those are told by their
-//! size and written anew, and [`StaticStore::prune`] removes what is not named.
+//! size and written anew, and [`StaticStore::prune`] removes what is not named. Beside a blob are
+//! its compressed variants and what belongs to them (`precompress/variants.rs`), which go with it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -236,7 +237,12 @@ impl StaticStore {
         tar.into_inner().await?.shutdown().await
     }
 
-    fn index(&self, set: &str) -> Result<StaticIndex, StaticError> {
+    /// Whether a set is there.
+    pub(crate) fn has(&self, set: &str) -> bool {
+        self.root.join("sets").join(set).exists()
+    }
+
+    pub(crate) fn index(&self, set: &str) -> Result<StaticIndex, StaticError> {
         let text = fs::read_to_string(self.root.join("sets").join(set))
             .map_err(|source| self.failed(source))?;
         Ok(StaticIndex::from_text(&text)?)
@@ -263,26 +269,41 @@ impl StaticStore {
         }
         let names: HashSet<PathBuf> = named.iter().map(|hash| self.blob(hash)).collect();
         for folder in list(&self.root.join("blobs")).map_err(failed)? {
-            for blob in list(&folder).map_err(failed)? {
-                if !names.contains(&blob) {
-                    fs::remove_file(&blob).map_err(failed)?;
+            for file in list(&folder).map_err(failed)? {
+                if !belongs(&file, &names) {
+                    // A compressor may give its work another name meanwhile.
+                    fs::remove_file(&file)
+                        .or_else(absent_is_fine)
+                        .map_err(failed)?;
                 }
             }
         }
         if kept.is_empty() {
-            fs::remove_dir_all(&self.root)
-                .or_else(absent_is_fine)
-                .map_err(failed)?;
+            self.remove_all().map_err(failed)?;
         }
         Ok(())
     }
 
-    fn blob(&self, hash: &[u8; 32]) -> PathBuf {
+    /// A compressor looks before each file whether its set is still there, so it can put
+    /// something in the way a few times at most.
+    fn remove_all(&self) -> io::Result<()> {
+        let mut attempts = 0..8;
+        loop {
+            match fs::remove_dir_all(&self.root) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::DirectoryNotEmpty
+                        && attempts.next().is_some() => {}
+                result => return result.or_else(absent_is_fine),
+            }
+        }
+    }
+
+    pub(crate) fn blob(&self, hash: &[u8; 32]) -> PathBuf {
         let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         self.root.join("blobs").join(&name[..2]).join(name)
     }
 
-    fn failed(&self, source: io::Error) -> StaticError {
+    pub(crate) fn failed(&self, source: io::Error) -> StaticError {
         StaticError::Io {
             root: self.root.clone(),
             source,
@@ -301,6 +322,20 @@ fn is_there(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|found| found.len() == size)
 }
 
+/// Whether a file is one of these blobs, or stands beside one: `<sha256>.br`, `<sha256>.none`,
+/// and `<sha256>.br-tmp`, which may be in the making. `<sha256>.tmp` is a blob's own, left by a
+/// crash: nobody collects while this is asked.
+fn belongs(file: &Path, blobs: &HashSet<PathBuf>) -> bool {
+    let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
+        return false;
+    };
+    match name.split_once('.') {
+        Some((_, "tmp")) => false,
+        Some((digest, _)) => blobs.contains(&file.with_file_name(digest)),
+        None => blobs.contains(file),
+    }
+}
+
 fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
@@ -308,7 +343,7 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-fn absent_is_fine(error: io::Error) -> io::Result<()> {
+pub(crate) fn absent_is_fine(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound {
         Ok(())
     } else {

@@ -1,15 +1,22 @@
 //! What the edge is told at start. The limits are the numbers of the design (nginx's where
 //! nginx has one); they can be changed so that a test need not wait for them.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use zarpar_model::RouteTable;
+
 /// Settings of an edge.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
-    /// Where the last table is kept, `<data>/edge/table.json`.
-    pub table_file: PathBuf,
+    /// The table it starts from.
+    pub table: TableSource,
+    /// Where certificates and their keys are kept, `<data>/certificates`.
+    pub certificates: PathBuf,
+    /// How certificates are ordered; `None`: they are not.
+    pub acme: Option<AcmeSettings>,
     /// Worker threads.
     pub workers: usize,
     /// Limits that protect visitors from each other.
@@ -18,18 +25,48 @@ pub struct EdgeConfig {
 
 impl EdgeConfig {
     /// The defaults: as many workers as processors, at most four.
-    pub fn new(table_file: PathBuf) -> EdgeConfig {
+    pub fn new(table: TableSource, certificates: PathBuf) -> EdgeConfig {
         EdgeConfig {
-            table_file,
+            table,
+            certificates,
+            acme: None,
             workers: available_parallelism().map_or(1, |count| count.get().min(4)),
             limits: Limits::default(),
         }
     }
 }
 
+/// How certificates are ordered from an authority that speaks ACME (RFC 8555).
+#[derive(Debug, Clone)]
+pub struct AcmeSettings {
+    /// Where accounts and what was tried are kept, `<data>/acme`.
+    pub folder: PathBuf,
+    /// The authority's directory; `None`: Let's Encrypt.
+    pub directory: Option<String>,
+    /// Roots to trust beside the system's when speaking to the authority, PEM.
+    pub roots: Option<String>,
+    /// Whom the authority may write to, such as `mailto:me@example.org`.
+    pub contact: Option<String>,
+    /// Addresses that lead here and that no interface has, as behind an address translation.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it is looked first where a name points, so that nothing is ordered in vain.
+    pub look_up_names: bool,
+}
+
+/// Where the route table comes from.
+#[derive(Debug, Clone)]
+pub enum TableSource {
+    /// The last one that was applied, kept in this file, `<data>/edge/table.json`.
+    Kept(PathBuf),
+    /// One written by hand; no other is taken.
+    Fixed(RouteTable),
+}
+
 /// Limits of the edge.
 #[derive(Debug, Clone)]
 pub struct Limits {
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
     /// How long a visitor may take to send a request head, counted from its first byte (from
     /// the connection's start for the first one).
     pub header_read: Duration,
@@ -55,6 +92,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
+            handshake: Duration::from_secs(10),
             header_read: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body_idle: Duration::from_secs(30),

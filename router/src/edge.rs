@@ -10,20 +10,34 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ServerConfig;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::EdgeConfig;
-use crate::control;
+use crate::acme::Challenges;
+use crate::certificates::Certificates;
+use crate::config::{EdgeConfig, TableSource};
+use crate::control::{self, Addresses, Edge};
 use crate::error::EdgeError;
 use crate::live::Live;
+use crate::ordering::Ordering;
+use crate::tls;
 use crate::worker::{self, WorkerSetup};
 
 /// A worker needs little: its futures live on the heap.
 const STACK: usize = 1024 * 1024;
 /// Open files wanted: two for each connection, and room for files.
 const FILES: u64 = 16 * 1024;
+
+/// Where visitors come in.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Without TLS.
+    pub http: TcpListener,
+    /// With TLS; without it no host is served with TLS, whatever certificates there are.
+    pub https: Option<TcpListener>,
+}
 
 /// Serves until `shutdown` is ready and the last visitor left, at most the limit for that.
 /// Blocks the calling thread, which must not be inside an async runtime.
@@ -33,34 +47,73 @@ const FILES: u64 = 16 * 1024;
 /// should end the process then, so that it is started afresh.
 pub fn run(
     config: EdgeConfig,
-    listener: TcpListener,
+    listeners: Listeners,
     control: UnixListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), EdgeError> {
     raise_file_limit();
-    prepare(&listener).map_err(EdgeError::setup("the listening socket"))?;
-    let http = listener
-        .local_addr()
-        .map_err(EdgeError::setup("the listening socket"))?;
-    let live = Arc::new(Live::start(config.table_file.clone()));
+    let addresses = prepare(&listeners).map_err(EdgeError::setup("the listening sockets"))?;
+    let live = Arc::new(match &config.table {
+        TableSource::Kept(file) => Live::start(file.clone()),
+        TableSource::Fixed(table) => {
+            Live::fixed(table).map_err(|error| EdgeError::Table(Box::new(error)))?
+        }
+    });
+    let provider = tls::provider();
+    let certificates = Arc::new(Certificates::load(
+        config.certificates.clone(),
+        provider.clone(),
+    ));
+    let ordering = Arc::new(Ordering::new(config.acme.is_some()));
+    ordering.look(&live, &certificates);
+    let challenges = ordering.challenges();
+    let tls = tls::server_config(certificates.clone(), challenges.clone(), provider)
+        .map_err(|error| EdgeError::setup("TLS")(std::io::Error::other(error)))?;
     let stopping = CancellationToken::new();
     // Whatever ends this function ends the workers.
     let _stop = stopping.clone().drop_guard();
-    let ended = start_workers(&config, listener, &live, &stopping)?;
-    tracing::info!(%http, generation = live.generation(), "the edge serves");
+    let secured = Secured {
+        tls,
+        certificates: certificates.clone(),
+        challenges,
+    };
+    let ended = start_workers(&config, &listeners, &secured, &live, &stopping)?;
+    drop(listeners);
+    let Addresses { http, https } = addresses;
+    tracing::info!(%http, ?https, generation = live.generation(), "the edge serves");
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(EdgeError::setup("the control runtime"))?;
+    let edge = Edge {
+        live,
+        certificates: certificates.clone(),
+        ordering: ordering.clone(),
+        addresses,
+    };
     runtime.block_on(async {
         let socket = control_socket(control)?;
         // The control plane can ask until the last worker is done: it may wait for a drain.
         tokio::select! {
             stopped = supervise(ended, config.workers.max(1), shutdown, &stopping) => stopped,
-            never = control::serve(socket, live, http) => match never {},
+            never = control::serve(socket, edge) => match never {},
+            () = order(&config, &ordering, certificates, &stopping) => Ok(()),
         }
     })
+}
+
+/// Orders certificates when it is told how to; never ends before the edge does.
+async fn order(
+    config: &EdgeConfig,
+    ordering: &Ordering,
+    certificates: Arc<Certificates>,
+    stopping: &CancellationToken,
+) {
+    if let Some(settings) = &config.acme {
+        ordering.run(settings, certificates, stopping.clone()).await;
+    }
+    std::future::pending().await
 }
 
 /// Waits for the shutdown and then for every worker. A worker that ends before stops the rest.
@@ -84,9 +137,17 @@ async fn supervise(
     result
 }
 
+/// What workers need for TLS.
+struct Secured {
+    tls: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+    challenges: Arc<Challenges>,
+}
+
 fn start_workers(
     config: &EdgeConfig,
-    listener: TcpListener,
+    listeners: &Listeners,
+    secured: &Secured,
     live: &Live,
     stopping: &CancellationToken,
 ) -> Result<UnboundedReceiver<usize>, EdgeError> {
@@ -94,9 +155,11 @@ fn start_workers(
     let free = Arc::new(Semaphore::new(config.limits.connections));
     for number in 0..config.workers.max(1) {
         let setup = WorkerSetup {
-            listener: listener
-                .try_clone()
-                .map_err(EdgeError::setup("the listening socket"))?,
+            http: clone(&listeners.http)?,
+            https: listeners.https.as_ref().map(clone).transpose()?,
+            tls: secured.tls.clone(),
+            certificates: secured.certificates.clone(),
+            challenges: secured.challenges.clone(),
             table: live.pointer(),
             limits: config.limits.clone(),
             free: free.clone(),
@@ -134,14 +197,28 @@ impl Drop for Ending {
     }
 }
 
+fn clone(listener: &TcpListener) -> Result<TcpListener, EdgeError> {
+    listener
+        .try_clone()
+        .map_err(EdgeError::setup("a listening socket"))
+}
+
 /// Options that Linux hands down to accepted connections: small answers leave at once, and a
 /// peer that vanished from a silent tunnel is noticed after some minutes.
-fn prepare(listener: &TcpListener) -> std::io::Result<()> {
-    listener.set_nonblocking(true)?;
-    sockopt::set_tcp_nodelay(listener, true)?;
-    sockopt::set_socket_keepalive(listener, true)?;
-    sockopt::set_tcp_keepidle(listener, Duration::from_secs(60))?;
-    Ok(())
+fn prepare(listeners: &Listeners) -> std::io::Result<Addresses> {
+    for listener in std::iter::once(&listeners.http).chain(&listeners.https) {
+        listener.set_nonblocking(true)?;
+        sockopt::set_tcp_nodelay(listener, true)?;
+        sockopt::set_socket_keepalive(listener, true)?;
+        sockopt::set_tcp_keepidle(listener, Duration::from_secs(60))?;
+    }
+    Ok(Addresses {
+        http: listeners.http.local_addr()?,
+        https: match &listeners.https {
+            Some(https) => Some(https.local_addr()?),
+            None => None,
+        },
+    })
 }
 
 fn control_socket(socket: UnixListener) -> Result<tokio::net::UnixListener, EdgeError> {

@@ -39,6 +39,9 @@ pub enum EdgeError {
         /// The reason.
         source: io::Error,
     },
+    /// A table written by hand that cannot be served.
+    #[error("the route table cannot be served")]
+    Table(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A worker ended although nobody asked it to.
     #[error("the edge worker {number} stopped by itself")]
     WorkerEnded {

@@ -3,11 +3,12 @@
 use std::fs::File;
 
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
+use crate::accept_encoding::Coding;
 use crate::conditional::{Verdict, Version, http_date, judge};
 use crate::file_body::FileBody;
 use crate::pages::Page;
@@ -31,11 +32,22 @@ pub(crate) fn is_read(method: &Method) -> bool {
     *method == Method::GET || *method == Method::HEAD
 }
 
-/// Answers a GET or HEAD.
+/// Answers a GET or HEAD with a file as it is.
 pub(crate) fn serve(
     method: &Method,
     request: &HeaderMap,
     served: ServedFile,
+) -> Response<ReplyBody> {
+    serve_coded(method, request, served, None)
+}
+
+/// Answers a GET or HEAD. Size and tag are those of the variant when it has a coding; then there
+/// are no ranges of it, and the request must not ask for one.
+pub(crate) fn serve_coded(
+    method: &Method,
+    request: &HeaderMap,
+    served: ServedFile,
+    coding: Option<Coding>,
 ) -> Response<ReplyBody> {
     let version = Version {
         etag: &served.etag,
@@ -69,7 +81,12 @@ pub(crate) fn serve(
     insert_text(headers, ETAG, served.etag);
     insert_text(headers, LAST_MODIFIED, http_date(served.modified));
     if status != StatusCode::NOT_MODIFIED {
-        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        match coding {
+            Some(coding) => {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.token()))
+            }
+            None => headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(served.content_type));
     }
     if let Some(range) = content_range {

@@ -2,7 +2,7 @@
 //! a stranger says about where a request came from is replaced by what we saw.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHORIZATION, SERVER, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHORIZATION, SERVER, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 pub(crate) enum Scheme {
     /// Without TLS.
     Http,
+    /// With TLS.
+    Https,
 }
 
 /// What the app is told about the visitor.
@@ -33,6 +35,9 @@ pub(crate) fn to_app(headers: &mut HeaderMap, origin: &Origin<'_>, upgrade: Opti
     remove_where(headers, |name| {
         is_hop_by_hop(name) || is_untrusted(name.as_str())
     });
+    // HTTP/2 says it in `:authority`.
+    headers.entry(HOST).or_insert_with(|| origin.host.clone());
+    join_cookies(headers);
     headers.insert(X_FORWARDED_FOR, origin.address.clone());
     headers.insert(X_REAL_IP, origin.address.clone());
     headers.insert(X_FORWARDED_HOST, origin.host.clone());
@@ -40,6 +45,7 @@ pub(crate) fn to_app(headers: &mut HeaderMap, origin: &Origin<'_>, upgrade: Opti
         X_FORWARDED_PROTO,
         match origin.scheme {
             Scheme::Http => HeaderValue::from_static("http"),
+            Scheme::Https => HeaderValue::from_static("https"),
         },
     );
     if let Some(protocol) = upgrade {
@@ -87,6 +93,21 @@ pub(crate) fn has_plain_framing(headers: &HeaderMap) -> bool {
             .trim_ascii()
             .eq_ignore_ascii_case(b"chunked"),
         (Some(_), Some(_)) => false,
+    }
+}
+
+/// HTTP/2 may send each cookie as a field of its own; for HTTP/1.1 they are one (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, whole);
     }
 }
 

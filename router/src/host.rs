@@ -2,7 +2,7 @@
 //! without port and trailing dot. A request with two hosts that disagree is never guessed at.
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 
 /// The host of a request.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct BadHost;
 impl Host {
     /// Reads the host. In the absolute form the target's authority is the host (RFC 9112, 3.2.2);
     /// a Host header that says something else is refused rather than ignored.
-    pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Result<Host, BadHost> {
+    pub(crate) fn of(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Host, BadHost> {
         let mut all = headers.get_all(HOST).iter();
         let header = all.next();
         if all.next().is_some() {
@@ -40,6 +40,10 @@ impl Host {
                 } else {
                     Err(BadHost)
                 }
+            }
+            // Its `:authority` stands for the header (RFC 9113, 8.3.1).
+            (Some(authority), None) if version == Version::HTTP_2 => {
+                Host::parse(HeaderValue::try_from(authority.as_str()).map_err(|_| BadHost)?)
             }
             // HTTP/1.1 asks for the header even then (RFC 9112, 3.2).
             (_, None) => Err(BadHost),
@@ -121,7 +125,7 @@ mod tests {
         for host in hosts {
             headers.append(HOST, host.parse().unwrap());
         }
-        let found = Host::of(&uri.parse().unwrap(), &headers).ok()?;
+        let found = Host::of(Version::HTTP_11, &uri.parse().unwrap(), &headers).ok()?;
         Some(found.name().to_owned())
     }
 
@@ -139,6 +143,17 @@ mod tests {
         ] {
             assert_eq!(host("/", &[given]).as_deref(), Some(name), "{given}");
         }
+    }
+
+    #[test]
+    fn http_2_names_it_without_a_field() {
+        let uri = "https://Tienda.example:8443/x".parse().unwrap();
+        let found = Host::of(Version::HTTP_2, &uri, &HeaderMap::new()).unwrap();
+        assert_eq!(found.name(), "tienda.example");
+        assert_eq!(found.header(), "Tienda.example:8443");
+        let strange = "https://user@tienda.example/".parse().unwrap();
+        assert!(Host::of(Version::HTTP_2, &strange, &HeaderMap::new()).is_err());
+        assert!(Host::of(Version::HTTP_11, &uri, &HeaderMap::new()).is_err());
     }
 
     #[test]

@@ -6,7 +6,11 @@
 //! `WaitDrained` means that no request holds the targets any more.
 #![warn(missing_docs)]
 
+mod accept_encoding;
+mod acme;
 mod bind;
+mod certificate;
+mod certificates;
 mod conditional;
 mod config;
 mod content_type;
@@ -15,28 +19,34 @@ mod edge;
 mod error;
 mod file_body;
 mod file_reply;
+mod h2;
 mod headers;
 mod host;
 mod live;
 mod media;
+mod ordering;
 mod pages;
 mod persist;
 mod pool;
 mod proxy;
+mod redirect;
 mod reply;
 mod request_body;
+mod safety;
 mod send;
 mod service;
 mod site_path;
+mod stall;
 mod static_files;
 mod static_set;
 mod target;
+mod tls;
 mod upgrade;
 mod visitor;
 mod visitor_io;
 mod worker;
 
 pub use bind::bind;
-pub use config::{EdgeConfig, Limits};
-pub use edge::run;
+pub use config::{AcmeSettings, EdgeConfig, Limits, TableSource};
+pub use edge::{Listeners, run};
 pub use error::EdgeError;

@@ -30,6 +30,8 @@ pub(crate) type TablePointer = Arc<ArcSwap<LiveTable>>;
 pub(crate) struct LiveTable {
     pub(crate) generation: u64,
     pub(crate) hosts: HashMap<Box<str>, Arc<LiveRoute>>,
+    /// Each app with its hosts.
+    pub(crate) apps: Arc<[(String, Vec<String>)]>,
 }
 
 /// A route ready to serve from.
@@ -38,6 +40,7 @@ pub(crate) struct LiveRoute {
     pub(crate) targets: Box<[Arc<Target>]>,
     pub(crate) static_files: Option<StaticFiles>,
     pub(crate) media: Option<Media>,
+    pub(crate) maintenance: bool,
     pub(crate) body_limit: u64,
     pub(crate) response_timeout: Duration,
     /// Whose turn it is among equally loaded targets.
@@ -48,7 +51,8 @@ pub(crate) struct LiveRoute {
 #[derive(Debug)]
 pub(crate) struct Live {
     pointer: TablePointer,
-    file: PathBuf,
+    /// Where the table is kept; a table written by hand is kept by its writer.
+    file: Option<PathBuf>,
     /// Held while a table is applied; never by a request.
     register: Mutex<Register>,
 }
@@ -65,6 +69,10 @@ struct Register {
 pub(crate) enum ApplyError {
     #[error("generation {offered} is older than generation {current}, which is in force")]
     Older { offered: u64, current: u64 },
+    #[error(
+        "this edge serves a table written by hand and takes no other\nhint: start `zarpar router` without `--table`"
+    )]
+    Fixed,
     #[error("the route table contradicts itself")]
     Table(#[from] TableError),
     #[error("the newest static set of a route cannot be served")]
@@ -90,10 +98,10 @@ impl Live {
     pub(crate) fn start(file: PathBuf) -> Live {
         let live = Live {
             pointer: Arc::default(),
-            file,
+            file: Some(file),
             register: Mutex::default(),
         };
-        if let Some(table) = persist::load(&live.file) {
+        if let Some(table) = live.file.as_deref().and_then(persist::load) {
             let mut register = live.register();
             match register.build(&table, MissingSets::Skip) {
                 Ok((table, targets)) => live.publish(&mut register, table, targets),
@@ -101,6 +109,24 @@ impl Live {
             }
         }
         live
+    }
+
+    /// Serves this table and no other.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when it contradicts itself or names files that are not there.
+    pub(crate) fn fixed(table: &RouteTable) -> Result<Live, ApplyError> {
+        let live = Live {
+            pointer: Arc::default(),
+            file: None,
+            register: Mutex::default(),
+        };
+        table.check()?;
+        let mut register = live.register();
+        let (ready, targets) = register.build(table, MissingSets::Refuse)?;
+        live.publish(&mut register, ready, targets);
+        drop(register);
+        Ok(live)
     }
 
     pub(crate) fn pointer(&self) -> TablePointer {
@@ -111,9 +137,15 @@ impl Live {
         self.pointer.load().generation
     }
 
+    /// The apps of the table in force with their hosts.
+    pub(crate) fn apps(&self) -> Arc<[(String, Vec<String>)]> {
+        self.pointer.load().apps.clone()
+    }
+
     /// Puts a table in force: checked, loaded, durable, visible, old targets marked, in this
     /// order. The same generation again is applied again, which changes nothing.
     pub(crate) fn apply(&self, table: &RouteTable) -> Result<u64, ApplyError> {
+        let file = self.file.as_ref().ok_or(ApplyError::Fixed)?;
         let mut register = self.register();
         let current = self.generation();
         if table.generation < current {
@@ -124,8 +156,8 @@ impl Live {
         }
         table.check()?;
         let (ready, targets) = register.build(table, MissingSets::Refuse)?;
-        persist::save(&self.file, table).map_err(|source| ApplyError::Save {
-            path: self.file.clone(),
+        persist::save(file, table).map_err(|source| ApplyError::Save {
+            path: file.clone(),
             source,
         })?;
         self.publish(&mut register, ready, targets);
@@ -197,6 +229,11 @@ impl Live {
     }
 }
 
+fn app_hosts(route: &Route) -> (String, Vec<String>) {
+    let hosts = route.hosts.iter().map(ToString::to_string).collect();
+    (route.app.to_string(), hosts)
+}
+
 impl Register {
     fn build(
         &mut self,
@@ -215,6 +252,7 @@ impl Register {
         let table = LiveTable {
             generation: table.generation,
             hosts,
+            apps: table.routes.iter().map(app_hosts).collect(),
         };
         Ok((table, targets))
     }
@@ -246,6 +284,7 @@ impl Register {
             targets,
             static_files,
             media: route.media.as_ref().map(Media::new),
+            maintenance: route.maintenance,
             body_limit: route.body_limit,
             response_timeout: Duration::from_millis(route.response_timeout_ms),
             turn: AtomicUsize::new(0),

@@ -21,6 +21,7 @@ pub(crate) enum Page {
     NotImplemented,
     BadGateway,
     Unavailable,
+    Maintenance,
     GatewayTimeout,
 }
 
@@ -35,8 +36,13 @@ impl Page {
              <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto;padding:0 1rem}}</style>\
              <h1>{title}</h1><p>{words}</p></html>\n"
         );
-        let mut response = Response::new(ReplyBody::new(Content::Bytes(html.into())));
-        *response.status_mut() = status;
+        self.reply_with(Content::Bytes(html.into()))
+    }
+
+    /// The answer with another text.
+    pub(crate) fn reply_with(self, content: Content) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::new(content));
+        *response.status_mut() = self.content().0;
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
@@ -89,6 +95,10 @@ impl Page {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The site is not running at the moment. Please try again soon.",
             ),
+            Page::Maintenance => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The site is being worked on and will be back soon.",
+            ),
             Page::GatewayTimeout => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "The site took too long to answer. Please try again in a moment.",
@@ -99,6 +109,8 @@ impl Page {
     fn field(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Page::MethodNotAllowed => Some((ALLOW, HeaderValue::from_static("GET, HEAD"))),
+            // A crawler comes back after ten minutes and keeps the page in its index.
+            Page::Maintenance => Some((RETRY_AFTER, HeaderValue::from_static("600"))),
             Page::Unavailable => Some((RETRY_AFTER, HeaderValue::from_static("5"))),
             Page::Unsatisfiable(size) => HeaderValue::try_from(format!("bytes */{size}"))
                 .ok()

@@ -13,6 +13,12 @@ use zarpar_model::RouteTable;
 
 /// Writes the table durably.
 pub(crate) fn save(path: &Path, table: &RouteTable) -> io::Result<()> {
+    write_whole(path, &serde_json::to_vec(table)?)
+}
+
+/// Writes a file that is only for us, so that after a crash the old one or the new one is there,
+/// whole.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
     fs::create_dir_all(folder)?;
     let beside = with_suffix(path, ".new");
@@ -22,7 +28,7 @@ pub(crate) fn save(path: &Path, table: &RouteTable) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&beside)?;
-    file.write_all(&serde_json::to_vec(table)?)?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     File::open(folder)?.sync_all()

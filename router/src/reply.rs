@@ -8,9 +8,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::file_body::FileBody;
 use crate::pool::{Pool, Sender};
+use crate::stall::Offered;
 use crate::target::Claim;
 use crate::visitor_io::Busy;
 
@@ -18,6 +20,8 @@ use crate::visitor_io::Busy;
 pub(crate) struct ReplyBody {
     content: Content,
     busy: Option<Busy>,
+    /// With HTTP/2, where it notes what was not taken yet.
+    offered: Option<Offered>,
 }
 
 /// Where the bytes come from.
@@ -51,7 +55,14 @@ impl ReplyBody {
         ReplyBody {
             content,
             busy: None,
+            offered: None,
         }
+    }
+
+    /// Notes there what the visitor does not take.
+    pub(crate) fn noting(mut self, offered: Offered) -> ReplyBody {
+        self.offered = Some(offered);
+        self
     }
 
     /// Ties the end of the body to the visitor's connection.
@@ -95,15 +106,9 @@ impl Drop for AppBody {
     }
 }
 
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = ReplyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
-        match &mut self.content {
+impl Content {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        match self {
             Content::Empty => Poll::Ready(None),
             Content::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -112,6 +117,23 @@ impl Body for ReplyBody {
                 .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk?)))),
             Content::App(app) => app.poll(cx).map(|frame| frame.map(|frame| Ok(frame?))),
         }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        let polled = self.content.poll(cx);
+        if let Some(offered) = &self.offered {
+            let handed_out = matches!(polled, Poll::Ready(Some(Ok(_))));
+            offered.set(handed_out.then(Instant::now));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,19 +3,25 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use http::{Method, Request, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use crate::headers::has_plain_framing;
+use crate::acme::HTTP_PREFIX;
+use crate::headers::{Scheme, has_plain_framing};
 use crate::host::Host;
 use crate::live::LiveRoute;
 use crate::pages::Page;
 use crate::proxy;
-use crate::reply::ReplyBody;
+use crate::redirect;
+use crate::reply::{Content, ReplyBody};
+use crate::safety;
 use crate::site_path::{Below, SitePath};
 use crate::visitor::Visitor;
 
+/// The page an app may ship for its maintenance, below `STATIC_URL`.
+const MAINTENANCE: &str = "503.html";
 /// The longest path and query in bytes.
 const MAX_TARGET: usize = 8 * 1024;
 
@@ -26,10 +32,29 @@ pub(crate) async fn answer(
 ) -> Result<Response<ReplyBody>, Infallible> {
     let busy = visitor.activity.begin();
     visitor.activity.set_unread(!request.body().is_end_stream());
-    let response = dispatch(&visitor, request)
+    let bare = request.version() == Version::HTTP_2 && request.method() == Method::HEAD;
+    let mut response = dispatch(&visitor, request)
         .await
         .unwrap_or_else(Page::reply);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        safety::complete(response.headers_mut(), visitor.scheme);
+    }
+    if bare {
+        response = without_body(response);
+    }
     Ok(response.map(|body| body.until_done(busy)))
+}
+
+/// The answer to a HEAD: for HTTP/2, hyper leaves it to us to send no body.
+fn without_body(response: Response<ReplyBody>) -> Response<ReplyBody> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        parts
+            .headers
+            .entry(CONTENT_LENGTH)
+            .or_insert_with(|| HeaderValue::from(length));
+    }
+    Response::from_parts(parts, ReplyBody::new(Content::Empty))
 }
 
 async fn dispatch(
@@ -46,12 +71,53 @@ async fn dispatch(
     if !has_plain_framing(request.headers()) {
         return Err(Page::BadRequest);
     }
-    let host = Host::of(request.uri(), request.headers()).map_err(|_| Page::BadRequest)?;
+    let host = Host::of(request.version(), request.uri(), request.headers())
+        .map_err(|_| Page::BadRequest)?;
+    if visitor.scheme == Scheme::Http
+        && let Some(answer) = challenge(visitor, &host, &request)
+    {
+        return Ok(answer);
+    }
     let route = visitor.worker.route(host.name()).ok_or(Page::NotFound)?;
+    if visitor.scheme == Scheme::Http
+        && let Some(port) = visitor.worker.https_port(host.name())
+    {
+        return redirect::to_https(request.method(), &host, port, request.uri());
+    }
     if let Some(response) = file(&route, &request)? {
         return Ok(response);
     }
+    if route.maintenance {
+        return Ok(maintenance(&route));
+    }
     proxy::forward(visitor, &host, route, request).await
+}
+
+/// The app's own page when it shipped one among its static files, else ours.
+fn maintenance(route: &LiveRoute) -> Response<ReplyBody> {
+    let own = route.static_files.as_ref();
+    match own.and_then(|files| files.page(MAINTENANCE)) {
+        Some(content) => Page::Maintenance.reply_with(content),
+        None => Page::Maintenance.reply(),
+    }
+}
+
+/// The answer to an authority that asks over HTTP whether the host is ours (RFC 8555, 8.3).
+fn challenge(
+    visitor: &Visitor,
+    host: &Host,
+    request: &Request<Incoming>,
+) -> Option<Response<ReplyBody>> {
+    let open = &visitor.worker.challenges;
+    if open.is_empty() {
+        return None;
+    }
+    let token = request.uri().path().strip_prefix(HTTP_PREFIX)?;
+    let content = open.http01(host.name(), token)?;
+    let mut response = Response::new(ReplyBody::new(Content::Bytes(content.into())));
+    let plain = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    Some(response)
 }
 
 /// The answer when the path is below one of the route's folders.

@@ -1,19 +1,24 @@
 //! The static files of a route. What is below the prefix is answered here, also with 404: the
-//! app is never asked for a file it may not have any more.
+//! app is never asked for a file it may not have any more. A file may have compressed variants
+//! beside it, made at release time; nothing is compressed here.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Response};
+use http::header::{RANGE, VARY};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use zarpar_model::{StaticEntry, StaticRoute};
 
+use crate::accept_encoding::{Coding, is_compressible, preferred};
 use crate::content_type;
-use crate::file_reply::{ServedFile, is_read, serve};
+use crate::file_body::FileBody;
+use crate::file_reply::{ServedFile, is_read, serve_coded};
 use crate::pages::Page;
-use crate::reply::ReplyBody;
+use crate::reply::{Content, ReplyBody};
 use crate::static_set::StaticSet;
 
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
@@ -57,22 +62,62 @@ impl StaticFiles {
             return Page::NotFound.reply();
         };
         let digest = hex(&entry.sha256);
-        let file = match open(&self.blobs, &digest) {
-            Ok(file) => file,
-            Err(error) => {
-                tracing::error!(%error, blob = digest, "a static file is missing on disk");
-                return Page::NotFound.reply();
-            }
+        let content_type = content_type::of(path);
+        let is_compressible = is_compressible(content_type);
+        // A range is one of the file as it is.
+        let variant = if is_compressible && !headers.contains_key(RANGE) {
+            self.variant(headers, &digest)
+        } else {
+            None
         };
+        let (file, size, coding) = match variant {
+            Some((file, size, coding)) => (file, size, Some(coding)),
+            None => match open(&self.blobs, &digest, "") {
+                Ok(file) => (file, entry.size, None),
+                Err(error) => {
+                    tracing::error!(%error, blob = digest, "a static file is missing on disk");
+                    return Page::NotFound.reply();
+                }
+            },
+        };
+        let tag = &digest[..32];
         let served = ServedFile {
             file,
-            size: entry.size,
+            size,
             modified: entry.mtime,
-            etag: format!("\"{}\"", &digest[..32]),
-            content_type: content_type::of(path),
+            etag: match coding {
+                Some(coding) => format!("\"{tag}-{}\"", coding.token()),
+                None => format!("\"{tag}\""),
+            },
+            content_type,
             cache_control: if entry.immutable { FOR_EVER } else { MONTH },
         };
-        serve(method, headers, served)
+        let mut response = serve_coded(method, headers, served, coding);
+        if is_compressible {
+            let vary = HeaderValue::from_static("accept-encoding");
+            response.headers_mut().insert(VARY, vary);
+        }
+        response
+    }
+
+    /// A small file of the newest set, whole; `None` when there is none or it is larger than
+    /// 256 KiB, which no page is.
+    pub(crate) fn page(&self, path: &str) -> Option<Content> {
+        let entry = self.sets.first()?.get(path)?;
+        if entry.size > 256 * 1024 {
+            return None;
+        }
+        let file = open(&self.blobs, &hex(&entry.sha256), "").ok()?;
+        Some(Content::File(FileBody::new(file, 0..entry.size)))
+    }
+
+    /// The first variant that the client wants and that is there, and its size in bytes.
+    fn variant(&self, headers: &HeaderMap, digest: &str) -> Option<(File, u64, Coding)> {
+        preferred(headers).find_map(|coding| {
+            let file = open(&self.blobs, digest, coding.suffix()).ok()?;
+            let size = file.metadata().ok()?.len();
+            Some((file, size, coding))
+        })
     }
 
     fn find(&self, path: &[u8]) -> Option<&StaticEntry> {
@@ -81,11 +126,13 @@ impl StaticFiles {
     }
 }
 
-fn open(blobs: &Path, digest: &str) -> io::Result<File> {
-    let mut path = PathBuf::with_capacity(blobs.as_os_str().len() + 70);
+/// A content, or with a suffix what stands beside it.
+fn open(blobs: &Path, digest: &str, suffix: &str) -> io::Result<File> {
+    let mut path = OsString::with_capacity(blobs.as_os_str().len() + 74);
     path.push(blobs);
-    path.push(&digest[..2]);
-    path.push(digest);
+    for part in ["/", &digest[..2], "/", digest, suffix] {
+        path.push(part);
+    }
     OpenOptions::new()
         .read(true)
         .custom_flags(

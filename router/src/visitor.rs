@@ -10,10 +10,15 @@ use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
+use crate::h2;
 use crate::headers::Scheme;
 use crate::service;
+use crate::tls;
 use crate::visitor_io::{Activity, VisitorIo};
 use crate::worker::{Open, Worker};
 
@@ -50,7 +55,31 @@ impl Visitor {
     }
 }
 
-/// Serves the connection.
+/// Serves a connection with TLS: the handshake, then the protocol that was agreed in it.
+pub(crate) async fn serve_tls(visitor: Rc<Visitor>, acceptor: TlsAcceptor, stream: TcpStream) {
+    let worker = visitor.worker.clone();
+    let handshake = timeout(worker.limits.handshake, acceptor.accept(stream));
+    let stream = tokio::select! {
+        () = worker.stopping.cancelled() => return,
+        shaken = handshake => match shaken {
+            Ok(Ok(stream)) => stream,
+            // Scanners, and visitors of hosts that have no certificate.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                return;
+            }
+            Err(_) => return,
+        },
+    };
+    match stream.get_ref().1.alpn_protocol() {
+        Some(tls::H2) => h2::serve(visitor, stream).await,
+        // The handshake was the answer.
+        Some(tls::ACME) => {}
+        _ => serve(visitor, stream).await,
+    }
+}
+
+/// Serves the connection with HTTP/1.
 pub(crate) async fn serve<S>(visitor: Rc<Visitor>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -5,7 +5,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,8 +26,11 @@ pub(crate) struct Activity {
     turn: AtomicU64,
     /// Whether part of a request was not read.
     unread: AtomicBool,
+    /// Requests that are being answered; more than one with HTTP/2 alone.
+    answering: AtomicUsize,
 }
 
+/// No limits on reading: bytes of another protocol, or frames of many requests.
 const TUNNEL: u64 = u64::MAX;
 
 /// A request is being answered until this is dropped.
@@ -36,8 +39,26 @@ pub(crate) struct Busy(Arc<Activity>);
 
 impl Activity {
     pub(crate) fn begin(self: &Arc<Activity>) -> Busy {
-        self.turn.fetch_add(1, Relaxed);
+        self.answering.fetch_add(1, Relaxed);
+        self.next_turn();
         Busy(self.clone())
+    }
+
+    /// Whether any request is being answered.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.answering.load(Relaxed) > 0
+    }
+
+    /// Requests come between each other from now on, so turns say nothing.
+    pub(crate) fn becomes_multiplexed(&self) {
+        self.becomes_tunnel();
+    }
+
+    fn next_turn(&self) {
+        let turn = self.turn.load(Relaxed);
+        if turn != TUNNEL {
+            self.turn.store(turn + 1, Relaxed);
+        }
     }
 
     /// No limits on reading from now on.
@@ -46,16 +67,17 @@ impl Activity {
     }
 
     pub(crate) fn set_unread(&self, unread: bool) {
-        self.unread.store(unread, Relaxed);
+        // A stream of HTTP/2 ends without the connection.
+        if self.turn.load(Relaxed) != TUNNEL {
+            self.unread.store(unread, Relaxed);
+        }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let turn = self.0.turn.load(Relaxed);
-        if turn != TUNNEL {
-            self.0.turn.store(turn + 1, Relaxed);
-        }
+        self.0.answering.fetch_sub(1, Relaxed);
+        self.0.next_turn();
     }
 }
 

@@ -1,24 +1,29 @@
 //! A worker thread: accepts visitors and serves them, sharing with the other workers only the
-//! listening socket, the pointer to the table, the counters of the targets and the number of
+//! listening sockets, the certificates, the pointer to the table, the counters of the targets and the number of
 //! free connections. It ends when it was told to and its last visitor left, or the limit is over.
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::Cache;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use rustix::io::Errno;
-use tokio::net::TcpStream;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::acme::Challenges;
+use crate::certificates::Certificates;
 use crate::config::Limits;
+use crate::h2::{self, OnThisThread};
 use crate::headers::Scheme;
 use crate::live::{LiveRoute, LiveTable, TablePointer};
 use crate::pool::Pool;
@@ -33,7 +38,11 @@ const EXHAUSTED: Duration = Duration::from_millis(200);
 
 /// What a worker is given.
 pub(crate) struct WorkerSetup {
-    pub(crate) listener: TcpListener,
+    pub(crate) http: std::net::TcpListener,
+    pub(crate) https: Option<std::net::TcpListener>,
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) certificates: Arc<Certificates>,
+    pub(crate) challenges: Arc<Challenges>,
     pub(crate) table: TablePointer,
     pub(crate) limits: Limits,
     /// Free connections of the whole edge.
@@ -47,6 +56,11 @@ pub(crate) struct Worker {
     pub(crate) pool: Rc<Pool>,
     pub(crate) limits: Limits,
     pub(crate) http: http1::Builder,
+    pub(crate) http2: http2::Builder<OnThisThread>,
+    certificates: Arc<Certificates>,
+    pub(crate) challenges: Arc<Challenges>,
+    /// Where visitors find us with TLS, when they do.
+    https: Option<u16>,
     pub(crate) stopping: CancellationToken,
     open: Cell<usize>,
     closed: Notify,
@@ -67,7 +81,13 @@ pub(crate) fn run(setup: WorkerSetup) -> io::Result<()> {
 }
 
 async fn serve(setup: WorkerSetup) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(setup.listener)?;
+    let plain = TcpListener::from_std(setup.http)?;
+    let secure = setup.https.map(TcpListener::from_std).transpose()?;
+    let port = match &secure {
+        Some(secure) => Some(secure.local_addr()?.port()),
+        None => None,
+    };
+    let acceptor = TlsAcceptor::from(setup.tls);
     let mut http = http1::Builder::new();
     // `VisitorIo` has the limit for heads, apart from the one between requests.
     http.header_read_timeout(None)
@@ -78,6 +98,10 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         pool: Rc::new(Pool::new(&setup.limits)),
         limits: setup.limits,
         http,
+        http2: h2::builder(),
+        certificates: setup.certificates,
+        challenges: setup.challenges,
+        https: port,
         // A token of its own: connections wait on it without a lock shared by threads.
         stopping: setup.stopping.child_token(),
         open: Cell::new(0),
@@ -88,17 +112,22 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &setup.free) => accepted,
+            accepted = accept(&plain, secure.as_ref(), &setup.free) => accepted,
             Some(_) = connections.join_next() => continue,
             () = worker.stopping.cancelled() => break,
         };
-        let Some((stream, peer, permit)) = accepted else {
+        let Some((stream, peer, scheme, permit)) = accepted else {
             continue;
         };
-        let visitor = Visitor::new(worker.clone(), peer, Scheme::Http, permit);
-        connections.spawn_local(visitor::serve(visitor, stream));
+        let visitor = Visitor::new(worker.clone(), peer, scheme, permit);
+        match scheme {
+            Scheme::Http => connections.spawn_local(visitor::serve(visitor, stream)),
+            Scheme::Https => {
+                connections.spawn_local(visitor::serve_tls(visitor, acceptor.clone(), stream))
+            }
+        };
     }
-    drop(listener);
+    drop((plain, secure));
     if timeout(worker.limits.shutdown, worker.all_closed())
         .await
         .is_err()
@@ -111,13 +140,24 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
 
 /// The next visitor; `None` after an error that is not the listener's end.
 async fn accept(
-    listener: &tokio::net::TcpListener,
+    plain: &TcpListener,
+    secure: Option<&TcpListener>,
     free: &Arc<Semaphore>,
-) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, Scheme, OwnedSemaphorePermit)> {
     // Taken first: when all are taken, visitors queue in the kernel.
     let permit = free.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer.ip(), permit)),
+    let tls = async {
+        match secure {
+            Some(listener) => listener.accept().await,
+            None => std::future::pending().await,
+        }
+    };
+    let (accepted, scheme) = tokio::select! {
+        accepted = plain.accept() => (accepted, Scheme::Http),
+        accepted = tls => (accepted, Scheme::Https),
+    };
+    match accepted {
+        Ok((stream, peer)) => Some((stream, peer.ip(), scheme, permit)),
         Err(error) => {
             let errno = error.raw_os_error().map(Errno::from_raw_os_error);
             if let Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) = errno {
@@ -133,6 +173,11 @@ impl Worker {
     /// The route of a host in the table in force at this moment.
     pub(crate) fn route(&self, host: &str) -> Option<Arc<LiveRoute>> {
         self.table.borrow_mut().load().hosts.get(host).cloned()
+    }
+
+    /// The port where visitors of `host` are served with TLS; `None` while they are not.
+    pub(crate) fn https_port(&self, host: &str) -> Option<u16> {
+        self.https.filter(|_| self.certificates.covers(host))
     }
 
     /// Counts a connection.

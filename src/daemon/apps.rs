@@ -44,6 +44,7 @@ impl Daemon {
             active: None,
             next_release: ReleaseNumber(1),
             scale: Vec::new(),
+            maintenance: false,
         };
         tokio::task::block_in_place(|| self.store.create_app(app, secrets.clone()))?;
         if let Err(error) = self

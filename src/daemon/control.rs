@@ -121,6 +121,11 @@ impl Daemon {
             Request::DomainAdd { app, hosts } => self.domain_add(answer, &app, hosts).await,
             Request::DomainRemove { app, hosts } => self.domain_remove(answer, &app, &hosts).await,
             Request::DomainList { app } => self.domain_list(answer, &app).await,
+            Request::Maintenance { app, on } => self.maintenance(answer, &app, on).await,
+            Request::CertificateAdd { app, pem } => self.certificate_add(answer, &app, pem).await,
+            Request::CertificateRemove { name } => self.certificate_remove(answer, name).await,
+            Request::CertificateRenew { app } => self.certificate_renew(answer, &app).await,
+            Request::CertificateList => self.certificate_list(answer).await,
             Request::EnvChange {
                 app,
                 changes,

@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -121,10 +122,22 @@ fn spawn(config: &Config, layout: &Layout) -> anyhow::Result<std::process::Child
         Command::new(std::env::current_exe().context("cannot find the zarpar binary")?);
     command
         .arg("router")
+        .args(
+            config
+                .file
+                .iter()
+                .flat_map(|file| [Path::new("--config"), file]),
+        )
         .arg("--data")
         .arg(layout.root())
         .arg("--http")
-        .arg(config.http.to_string());
+        .arg(config.http.to_string())
+        .arg("--https")
+        .arg(
+            config
+                .https
+                .map_or_else(|| "none".to_owned(), |address| address.to_string()),
+        );
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -72,6 +72,36 @@ impl Daemon {
         self.restart(answer, app, "scale").await
     }
 
+    /// Durable, then visible: a crash in between is put right by the next start, which sends the
+    /// table as the records say.
+    pub(crate) async fn maintenance(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        on: bool,
+    ) -> anyhow::Result<u8> {
+        self.app(app)?;
+        tokio::task::block_in_place(|| {
+            self.store.update_app(app, |record| {
+                record.maintenance = on;
+                Ok::<(), zarpar_store::StoreError>(())
+            })
+        })?;
+        self.builder
+            .publish()
+            .await
+            .map_err(|error| anyhow::anyhow!(error.explain()))?;
+        let text = if on {
+            format!(
+                "visitors of `{app}` get the maintenance page (503); `503.html` among its static files is the page, when there is one\nnext: `zarpar maintenance off {app}`"
+            )
+        } else {
+            format!("visitors of `{app}` reach the app again")
+        };
+        answer.note(text).await?;
+        Ok(0)
+    }
+
     pub(crate) async fn logs(
         &self,
         answer: &mut Answer,

@@ -10,8 +10,10 @@
     clippy::print_stderr
 )]
 
+mod acme;
 mod architecture;
 mod crashes;
+mod edge;
 mod failures;
 mod foresight;
 mod http;

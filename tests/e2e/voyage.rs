@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::http;
 use crate::load::Load;
 use crate::project::Project;
-use crate::world::{World, text};
+use crate::world::{World, text, until};
 
 const HOST: &str = "tienda.localhost";
 
@@ -135,6 +135,16 @@ fn static_files(world: &World) {
         world.get(HOST, &plain).header("cache-control"),
         Some("public, max-age=2592000")
     );
+    // Its compressed forms are made behind the deployment.
+    let squeezed = until("a compressed form", 120, || {
+        let answer = ask("GET", &[("Accept-Encoding", "gzip;q=0.5, br")]);
+        (answer.header("content-encoding") == Some("br")).then_some(answer)
+    });
+    assert!(squeezed.body.len() < whole.body.len());
+    assert_ne!(squeezed.header("etag"), Some(etag.as_str()));
+    for answer in [&whole, &squeezed] {
+        assert_eq!(answer.header("vary"), Some("accept-encoding"));
+    }
     assert_eq!(world.get(HOST, "/static/none.css").status, 404);
     assert_eq!(world.get("unknown.test", "/").status, 404);
 }

@@ -19,6 +19,7 @@ pub struct World {
     pub folder: tempfile::TempDir,
     pub run: String,
     pub http: u16,
+    pub https: u16,
     pub console: u16,
     pub serve: Option<Child>,
     _turn: MutexGuard<'static, ()>,
@@ -48,7 +49,7 @@ pub fn until<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<T>) -
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -82,6 +83,7 @@ impl World {
             .to_owned();
         let world = World {
             http: free_port(),
+            https: free_port(),
             console: free_port(),
             serve: None,
             run,
@@ -125,8 +127,13 @@ impl World {
         command
             .arg("--http")
             .arg(format!("127.0.0.1:{}", self.http))
-            .arg("--console")
-            .arg(format!("127.0.0.1:{}", self.console));
+            .arg("--https")
+            .arg(format!("127.0.0.1:{}", self.https));
+        if word == "serve" {
+            command
+                .arg("--console")
+                .arg(format!("127.0.0.1:{}", self.console));
+        }
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -181,8 +188,9 @@ impl World {
     pub fn kill_edge(&self) {
         if let Some(pid) = self.edge_pid() {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+            // Another one may be there before anybody could see that nobody answers.
             until("the edge to be gone", 10, || {
-                http::get(self.http, "x", "/").is_err().then_some(())
+                (!is_edge(pid, &self.data())).then_some(())
             });
         }
     }

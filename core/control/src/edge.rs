@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use zarpar_model::RouteTable;
 
-use crate::{ClientError, LineReader, LineWriter};
+use crate::{CertificateView, ClientError, LineReader, LineWriter, Secret};
 
 /// A request to the edge. A connection may send many, one at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,25 @@ pub enum EdgeRequest {
     },
     /// Who are you, and which table is in force?
     Status,
+    /// Keep this certificate and put it in force: durable, then visible, then answered.
+    CertificateAdd {
+        /// The hosts of the app it is for; it must be for one of them.
+        hosts: Vec<String>,
+        /// The private key and the chain, as PEM.
+        pem: Secret,
+    },
+    /// Forget a certificate that was given by hand.
+    CertificateRemove {
+        /// Its name in the listing, or one of the hosts it is for.
+        name: String,
+    },
+    /// Order a certificate for an app now, whatever its back-off says.
+    CertificateRenew {
+        /// The app.
+        app: String,
+    },
+    /// All certificates.
+    Certificates,
 }
 
 /// An answer of the edge.
@@ -56,6 +75,13 @@ pub enum EdgeReply {
         generation: u64,
         /// Where it listens for HTTP.
         http: SocketAddr,
+        /// Where it listens with TLS, when it does.
+        https: Option<SocketAddr>,
+    },
+    /// Certificates: all, or the one that was added or removed.
+    Certificates {
+        /// They, by name.
+        certificates: Vec<CertificateView>,
     },
     /// It was not done, and why.
     Refused {
@@ -139,7 +165,22 @@ impl EdgeClient {
                 pid,
                 generation,
                 http,
+                https: _,
             } => Ok((pid, generation, http)),
+            other => Err(ClientError::unexpected(&other)),
+        }
+    }
+
+    /// Adds, removes or lists certificates: whatever `request` says.
+    ///
+    /// # Errors
+    /// [`ClientError`], [`ClientError::Refused`] with the reason in words.
+    pub async fn certificates(
+        &mut self,
+        request: &EdgeRequest,
+    ) -> Result<Vec<CertificateView>, ClientError> {
+        match self.ask(request).await? {
+            EdgeReply::Certificates { certificates } => Ok(certificates),
             other => Err(ClientError::unexpected(&other)),
         }
     }

@@ -9,12 +9,15 @@ mod frame;
 mod lines;
 mod reply;
 mod request;
+mod secret;
 
 pub use client::{Client, ClientError};
 pub use edge::{EdgeClient, EdgeReply, EdgeRequest, TargetLoad};
 pub use frame::{Bytes64, ClientFrame, Frame, OutputStream};
 pub use lines::{LineError, LineReader, LineWriter, MAX_LINE};
 pub use reply::{
-    AppView, DeploymentView, DomainView, ProcessView, ReleaseView, TokenCreated, TokenView,
+    AppView, CertificateView, DeploymentView, DomainView, ProcessView, ReleaseView, TokenCreated,
+    TokenView,
 };
 pub use request::{RefUpdate, Request};
+pub use secret::Secret;

@@ -119,3 +119,24 @@ pub struct DomainView {
     /// Whether it is the main one.
     pub main: bool,
 }
+
+/// A certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateView {
+    /// Its name: the first host it is for.
+    pub name: String,
+    /// The hosts it is for.
+    pub names: Vec<String>,
+    /// Who signed it.
+    pub issuer: String,
+    /// From when it is good, RFC 3339.
+    pub not_before: String,
+    /// Until when it is good, RFC 3339.
+    pub not_after: String,
+    /// `own` when it was given by hand, `acme` when it was ordered.
+    pub source: String,
+    /// What comes next, in words.
+    pub next_step: String,
+    /// What went wrong the last time, in words.
+    pub last_error: Option<String>,
+}

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
     AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, ReleaseNumber,
@@ -84,6 +85,33 @@ pub enum Request {
         /// The app.
         app: AppName,
     },
+    /// Show visitors the maintenance page, or the app again. Notes, then `Done`.
+    Maintenance {
+        /// The app.
+        app: AppName,
+        /// Whether the page is shown.
+        on: bool,
+    },
+    /// Keep a certificate for hosts of an app and serve with it. Replies
+    /// [`crate::CertificateView`].
+    CertificateAdd {
+        /// The app.
+        app: AppName,
+        /// The private key and the chain, as PEM.
+        pem: Secret,
+    },
+    /// Forget a certificate that was given by hand. Replies [`crate::CertificateView`].
+    CertificateRemove {
+        /// Its name in the listing, or one of the hosts it is for.
+        name: String,
+    },
+    /// Order a certificate for an app now. Notes, then `Done`.
+    CertificateRenew {
+        /// The app.
+        app: AppName,
+    },
+    /// All certificates. Replies a list of [`crate::CertificateView`].
+    CertificateList,
     /// Change variables. Events when the app restarts.
     EnvChange {
         /// The app.

@@ -31,6 +31,9 @@ pub struct App {
     pub next_release: ReleaseNumber,
     /// How many containers a process has, where it is not what `zarpar.toml` says.
     pub scale: Vec<(ProcessName, u32)>,
+    /// Whether visitors get the maintenance page instead of the app.
+    #[serde(default)]
+    pub maintenance: bool,
 }
 
 /// One version of an app that was, is, or may be live.

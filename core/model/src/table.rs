@@ -14,7 +14,8 @@ use crate::{AppName, HostName};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteTable {
-    /// Grows with each table; the edge refuses an older one.
+    /// Grows with each table; the edge refuses an older one. A table written by hand needs none.
+    #[serde(default)]
     pub generation: u64,
     /// The routes.
     pub routes: Vec<Route>,
@@ -26,7 +27,8 @@ pub struct RouteTable {
 pub struct Route {
     /// The app.
     pub app: AppName,
-    /// The release, for logs and `zarpar ps`; shown as `v12`.
+    /// The release, for logs and `zarpar ps`; shown as `v12`. A table written by hand has none.
+    #[serde(default)]
     pub release: String,
     /// The hosts; no host stands in two routes.
     pub hosts: Vec<HostName>,
@@ -38,6 +40,10 @@ pub struct Route {
     /// Uploaded files, when the app has them.
     #[serde(default)]
     pub media: Option<MediaRoute>,
+    /// Whether visitors get a 503 page instead of the app; its files are served all the same,
+    /// because the page may want them.
+    #[serde(default)]
+    pub maintenance: bool,
     /// The largest request body in bytes (20 MB unless the app says otherwise).
     #[serde(default = "default_body_limit")]
     pub body_limit: u64,

@@ -29,6 +29,7 @@ fn an_edge_serves_from_its_file_alone() {
             pid,
             generation,
             http,
+            https: _,
         } => assert_eq!(
             (pid, generation, http),
             (std::process::id(), 1, edge.address)

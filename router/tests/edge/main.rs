@@ -18,6 +18,8 @@ mod smuggling;
 mod static_files;
 /// New tables under load, and drains.
 mod swap;
+/// TLS, certificates, HTTP/2.
+mod tls;
 /// WebSocket tunnels.
 mod upgrade;
 /// An edge, its control socket and a client of raw bytes.

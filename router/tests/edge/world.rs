@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use zarpar_control::{EdgeReply, EdgeRequest};
-use zarpar_router::{EdgeConfig, EdgeError, Limits, bind, run};
+use zarpar_router::{EdgeConfig, EdgeError, Limits, Listeners, TableSource, bind, run};
 
 use crate::backend::{fields, read_chunked, read_head};
 
@@ -20,6 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Edge {
     pub address: SocketAddr,
+    pub https: SocketAddr,
     pub folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), EdgeError>>>,
@@ -41,17 +42,26 @@ impl Edge {
         // Left by the edge before.
         let _ = std::fs::remove_file(&socket);
         let control = UnixListener::bind(socket).unwrap();
-        let mut config = EdgeConfig::new(folder.path().join("edge/table.json"));
+        let listeners = Listeners {
+            http: listener,
+            https: Some(bind("127.0.0.1:0".parse().unwrap()).unwrap()),
+        };
+        let https = listeners.https.as_ref().unwrap().local_addr().unwrap();
+        let mut config = EdgeConfig::new(
+            TableSource::Kept(folder.path().join("edge/table.json")),
+            folder.path().join("certificates"),
+        );
         config.workers = 2;
         config.limits = limits;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            run(config, listener, control, async {
+            run(config, listeners, control, async {
                 let _ = stopped.await;
             })
         });
         Edge {
             address,
+            https,
             folder,
             stop: Some(stop),
             thread: Some(thread),

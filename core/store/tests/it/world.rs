@@ -58,6 +58,7 @@ pub(crate) fn app(text: &str, domains: &[&str]) -> App {
         active: None,
         next_release: ReleaseNumber(1),
         scale: Vec::new(),
+        maintenance: false,
     }
 }
 

@@ -1,0 +1,87 @@
+//! `certificates`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use zarpar_control::{CertificateView, Request, Secret};
+
+use super::client::{ask, follow};
+use super::{CertificatesCommand, Remote, output, table};
+
+/// More than any chain with its key has, in bytes.
+const LIMIT: u64 = 256 * 1024;
+
+pub(crate) fn certificates(remote: &Remote, command: CertificatesCommand) -> ExitCode {
+    match command {
+        CertificatesCommand::Add { app, cert, key } => {
+            let pem = match pair(&cert, &key) {
+                Ok(pem) => pem,
+                Err(error) => return crate::report::fail(error.as_ref(), 1),
+            };
+            let request = Request::CertificateAdd { app, pem };
+            ask(remote, &request, |added: CertificateView| {
+                output::line(&format!(
+                    "{} is served with TLS until {}",
+                    added.names.join(", "),
+                    added.not_after
+                ));
+            })
+        }
+        CertificatesCommand::Remove { name } => ask(
+            remote,
+            &Request::CertificateRemove { name },
+            |removed: CertificateView| {
+                output::line(&format!(
+                    "the certificate for {} is removed",
+                    removed.names.join(", ")
+                ));
+            },
+        ),
+        CertificatesCommand::Renew { app } => follow(remote, &Request::CertificateRenew { app }),
+        CertificatesCommand::List(listing) => ask(
+            remote,
+            &Request::CertificateList,
+            |all: Vec<CertificateView>| {
+                if listing.json {
+                    return output::json(&all);
+                }
+                let rows: Vec<Vec<String>> = all.into_iter().map(row).collect();
+                table::print(
+                    &["NAMES", "ISSUER", "UNTIL", "NEXT", "LAST ERROR"],
+                    &rows,
+                    "no certificates yet\nhint: `zarpar certificates add APP CERT KEY` gives one",
+                );
+            },
+        ),
+    }
+}
+
+fn row(view: CertificateView) -> Vec<String> {
+    vec![
+        view.names.join(", "),
+        view.issuer,
+        view.not_after,
+        view.next_step,
+        view.last_error.unwrap_or_default(),
+    ]
+}
+
+/// Key and chain in one text, as the edge keeps them. Either file may hold both already.
+fn pair(cert: &Path, key: &Path) -> anyhow::Result<Secret> {
+    let read = |path: &Path| -> anyhow::Result<String> {
+        let shown = path.display();
+        let size = std::fs::metadata(path)
+            .with_context(|| format!("cannot read `{shown}`"))?
+            .len();
+        anyhow::ensure!(
+            size <= LIMIT,
+            "expected a PEM file of at most {LIMIT} bytes, `{shown}` has {size}\nhint: the files are called such as `fullchain.pem` and `privkey.pem`"
+        );
+        std::fs::read_to_string(path).with_context(|| {
+            format!("cannot read `{shown}` as PEM\nhint: `openssl x509 -inform der -in {shown} -out cert.pem` makes one of a DER file")
+        })
+    };
+    let (cert, key) = (read(cert)?, read(key)?);
+    Ok(Secret::new(format!("{key}\n{cert}")))
+}
