@@ -16,6 +16,7 @@ mod edge;
 mod env;
 mod error;
 mod foresight;
+mod health;
 mod journal;
 mod make;
 mod one_off;

@@ -4,6 +4,8 @@
 
 /// Apps that answer what a test tells them to.
 mod backend;
+/// Certificates that come and go.
+mod certificates;
 /// Passing requests and answers on.
 mod forward;
 /// Start, restart, damaged tables, shutdown, limits.
