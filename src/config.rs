@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use zarpar_model::RouteTable;
-use zarpar_router::AcmeSettings;
+use zarpar_router::{AccessLog, AcmeSettings, LineFormat};
 
 /// Where the file is looked for when `--config` does not say.
 pub(crate) const DEFAULT_FILE: &str = "/etc/zarpar/zarpar.toml";
@@ -48,6 +48,7 @@ struct RawConfig {
     console: Option<String>,
     engine: RawEngine,
     acme: RawAcme,
+    edge: RawEdge,
 }
 
 /// How certificates are ordered.
@@ -60,6 +61,23 @@ struct RawAcme {
     contact: Option<String>,
     addresses: Vec<IpAddr>,
     look_up_names: Option<bool>,
+}
+
+/// What the edge writes down.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawEdge {
+    access_log: RawAccessLog,
+    access_log_static: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawAccessLog {
+    #[default]
+    Json,
+    Combined,
+    Off,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -81,6 +99,8 @@ pub(crate) struct Config {
     pub(crate) console: SocketAddr,
     /// How certificates are ordered, when they are.
     pub(crate) acme: Option<AcmeSettings>,
+    /// How the access log is kept, when it is.
+    pub(crate) access_log: Option<AccessLog>,
     /// The file that was read because `--config` said so.
     pub(crate) file: Option<PathBuf>,
     /// Further labels of everything made in Docker.
@@ -97,7 +117,7 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static` of `[edge]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
@@ -159,9 +179,11 @@ impl Config {
         } else {
             None
         };
+        let access_log = access_log(&data, &raw.edge);
         Ok(Config {
             data,
             acme,
+            access_log,
             file: args.config.clone(),
             http,
             https,
@@ -218,6 +240,10 @@ impl Layout {
         self.root.join("logs")
     }
 
+    pub(crate) fn access_log(&self) -> PathBuf {
+        self.logs().join("access.log")
+    }
+
     pub(crate) fn edge_table(&self) -> PathBuf {
         self.root.join("edge").join("table.json")
     }
@@ -245,6 +271,19 @@ impl Layout {
     pub(crate) fn edge_lock(&self) -> PathBuf {
         self.run().join("router.lock")
     }
+}
+
+fn access_log(data: &Path, raw: &RawEdge) -> Option<AccessLog> {
+    let format = match raw.access_log {
+        RawAccessLog::Json => LineFormat::Json,
+        RawAccessLog::Combined => LineFormat::Combined,
+        RawAccessLog::Off => return None,
+    };
+    Some(AccessLog {
+        file: Layout::new(data.to_owned()).access_log(),
+        format,
+        with_static: raw.access_log_static,
+    })
 }
 
 fn acme(data: &Path, raw: RawAcme) -> Result<AcmeSettings, ConfigError> {

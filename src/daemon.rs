@@ -220,6 +220,7 @@ fn run_router(config: &Config, table: Option<RouteTable>) -> anyhow::Result<()> 
     zarpar_router::run(
         zarpar_router::EdgeConfig {
             acme: config.acme.clone(),
+            access_log: config.access_log.clone(),
             ..zarpar_router::EdgeConfig::new(table, layout.certificates())
         },
         listeners,

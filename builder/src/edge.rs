@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use zarpar_control::{ClientError, EdgeClient};
+use zarpar_control::{ClientError, EdgeClient, EdgeRequest};
 use zarpar_model::{
     App, MediaRoute, Release, ReleaseState, Route, RouteTable, StaticRoute, TableError,
 };
@@ -46,6 +46,26 @@ impl Builder {
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
+    }
+
+    /// Where visitors find `host`: with TLS once the edge has a certificate for it.
+    pub(crate) async fn site_url(&self, host: &str) -> String {
+        match self.https_port(host).await {
+            Ok(Some(443)) => format!("https://{host}"),
+            Ok(Some(port)) => format!("https://{host}:{port}"),
+            // Without TLS, or without an edge to ask.
+            Ok(None) | Err(_) => self.surroundings.url(host),
+        }
+    }
+
+    async fn https_port(&self, host: &str) -> Result<Option<u16>, ClientError> {
+        let mut edge = EdgeClient::connect(&self.folders.edge_socket).await?;
+        let Some(address) = edge.https().await? else {
+            return Ok(None);
+        };
+        let all = edge.certificates(&EdgeRequest::Certificates).await?;
+        let served = all.iter().any(|certificate| certificate.serves(host));
+        Ok(served.then(|| address.port()))
     }
 
     async fn send(&self, table: &RouteTable) -> Result<u64, ClientError> {

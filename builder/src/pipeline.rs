@@ -204,12 +204,11 @@ impl Builder {
         if let Some(set) = &release.static_set {
             self.compress_later(app, set);
         }
-        let host = draft
-            .app
-            .domains
-            .first()
-            .map_or_else(String::new, |host| self.surroundings.url(host.as_str()));
-        Ok(format!("{} is live: {host}", release.number))
+        let address = match draft.app.domains.first() {
+            Some(host) => self.site_url(host.as_str()).await,
+            None => String::new(),
+        };
+        Ok(format!("{} is live: {address}", release.number))
     }
 
     /// One step: journalled before it begins, told when it begins and when it is done.

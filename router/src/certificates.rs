@@ -21,6 +21,7 @@ use zarpar_control::CertificateView;
 use zarpar_model::Timestamp;
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::metrics::Expiry;
 use crate::persist;
 
 /// How a certificate came here; the one given by hand goes first.
@@ -184,6 +185,17 @@ impl Certificates {
         self.live.load().all.iter().map(view).collect()
     }
 
+    /// When each of them runs out.
+    pub(crate) fn expiries(&self) -> Vec<Expiry> {
+        let live = self.live.load();
+        let expiry = |stored: &Stored| Expiry {
+            name: stored.folder.clone(),
+            source: stored.source.word(),
+            at: stored.certificate.not_after,
+        };
+        live.all.iter().map(expiry).collect()
+    }
+
     fn reload(&self) {
         let mut all = Vec::new();
         for folder in folders(&self.root) {
@@ -244,6 +256,13 @@ impl Source {
             Source::Acme => "acme.pem",
         }
     }
+
+    fn word(self) -> &'static str {
+        match self {
+            Source::Own => "own",
+            Source::Acme => "acme",
+        }
+    }
 }
 
 fn view(stored: &Stored) -> CertificateView {
@@ -255,11 +274,7 @@ fn view(stored: &Stored) -> CertificateView {
         issuer: certificate.issuer.clone(),
         not_before: Timestamp(certificate.not_before * 1000).to_string(),
         not_after: Timestamp(certificate.not_after * 1000).to_string(),
-        source: match stored.source {
-            Source::Own => "own",
-            Source::Acme => "acme",
-        }
-        .to_owned(),
+        source: stored.source.word().to_owned(),
         next_step: match (stored.source, expired) {
             (Source::Own, false) => "replace it before it runs out: `zarpar certificates add`",
             (Source::Own, true) => "it has run out, browsers warn: `zarpar certificates add`",

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use zarpar_model::RouteTable;
 
+use crate::access_log::AccessLog;
+
 /// Settings of an edge.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
@@ -17,6 +19,8 @@ pub struct EdgeConfig {
     pub certificates: PathBuf,
     /// How certificates are ordered; `None`: they are not.
     pub acme: Option<AcmeSettings>,
+    /// How the access log is kept; `None`: there is none.
+    pub access_log: Option<AccessLog>,
     /// Worker threads.
     pub workers: usize,
     /// Limits that protect visitors from each other.
@@ -30,6 +34,7 @@ impl EdgeConfig {
             table,
             certificates,
             acme: None,
+            access_log: None,
             workers: available_parallelism().map_or(1, |count| count.get().min(4)),
             limits: Limits::default(),
         }

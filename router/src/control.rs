@@ -140,6 +140,9 @@ async fn answer(edge: &Edge, request: EdgeRequest) -> EdgeReply {
                 EdgeReply::Refused { text }
             }
         }
+        EdgeRequest::Metrics => EdgeReply::Metrics {
+            text: live.metrics().text(&edge.certificates.expiries()),
+        },
         EdgeRequest::Certificates => EdgeReply::Certificates {
             certificates: edge.ordering.list(&edge.certificates),
         },

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+use crate::access_log::Writer;
 use crate::acme::Challenges;
 use crate::certificates::Certificates;
 use crate::config::{EdgeConfig, TableSource};
@@ -22,6 +23,7 @@ use crate::control::{self, Addresses, Edge};
 use crate::error::EdgeError;
 use crate::live::Live;
 use crate::ordering::Ordering;
+use crate::seen::Watch;
 use crate::tls;
 use crate::worker::{self, WorkerSetup};
 
@@ -69,6 +71,13 @@ pub fn run(
     let challenges = ordering.challenges();
     let tls = tls::server_config(certificates.clone(), challenges.clone(), provider)
         .map_err(|error| EdgeError::setup("TLS")(std::io::Error::other(error)))?;
+    // Before the guard below, so that its wait for the last lines comes after the workers' end.
+    let access_log = config
+        .access_log
+        .as_ref()
+        .map(|settings| Writer::start(settings, live.metrics()))
+        .transpose()
+        .map_err(EdgeError::setup("the access log"))?;
     let stopping = CancellationToken::new();
     // Whatever ends this function ends the workers.
     let _stop = stopping.clone().drop_guard();
@@ -77,7 +86,14 @@ pub fn run(
         certificates: certificates.clone(),
         challenges,
     };
-    let ended = start_workers(&config, &listeners, &secured, &live, &stopping)?;
+    let ended = start_workers(
+        &config,
+        &listeners,
+        &secured,
+        &live,
+        access_log.as_ref(),
+        &stopping,
+    )?;
     drop(listeners);
     let Addresses { http, https } = addresses;
     tracing::info!(%http, ?https, generation = live.generation(), "the edge serves");
@@ -149,6 +165,7 @@ fn start_workers(
     listeners: &Listeners,
     secured: &Secured,
     live: &Live,
+    access_log: Option<&Writer>,
     stopping: &CancellationToken,
 ) -> Result<UnboundedReceiver<usize>, EdgeError> {
     let (ending, ended) = unbounded_channel();
@@ -161,6 +178,7 @@ fn start_workers(
             certificates: secured.certificates.clone(),
             challenges: secured.challenges.clone(),
             table: live.pointer(),
+            watch: Watch::new(live.metrics(), number, access_log.and_then(Writer::log)),
             limits: config.limits.clone(),
             free: free.clone(),
             stopping: stopping.clone(),

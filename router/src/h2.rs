@@ -82,24 +82,32 @@ where
     let limits = &worker.limits;
     let mut look = interval(LOOK.min(limits.idle).min(limits.write_idle));
     let mut answered = Instant::now();
-    let mut closing = false;
+    let mut closing = None;
+    let mut begun = activity.begun();
     let ended = loop {
         tokio::select! {
             ended = connection.as_mut() => break ended,
-            () = worker.stopping.cancelled(), if !closing => {
+            () = worker.stopping.cancelled(), if closing.is_none() => {
                 connection.as_mut().graceful_shutdown();
-                closing = true;
+                closing = Some(Instant::now());
             }
             _ = look.tick() => {
                 if stalls.any_longer_than(limits.write_idle) {
                     // Dropping the connection ends its answers too.
                     break Ok(());
                 }
-                if activity.is_answering() {
+                let so_far = activity.begun();
+                if activity.is_answering() || so_far != begun {
+                    begun = so_far;
                     answered = Instant::now();
-                } else if !closing && answered.elapsed() >= limits.idle {
+                } else if let Some(since) = closing {
+                    // The end of an answer is left, and nobody takes it.
+                    if since.max(answered).elapsed() >= limits.write_idle {
+                        break Ok(());
+                    }
+                } else if answered.elapsed() >= limits.idle {
                     connection.as_mut().graceful_shutdown();
-                    closing = true;
+                    closing = Some(Instant::now());
                 }
             }
         }

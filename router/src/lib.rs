@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod accept_encoding;
+mod access_log;
 mod acme;
 mod bind;
 mod certificate;
@@ -24,6 +25,7 @@ mod headers;
 mod host;
 mod live;
 mod media;
+mod metrics;
 mod ordering;
 mod pages;
 mod persist;
@@ -32,7 +34,9 @@ mod proxy;
 mod redirect;
 mod reply;
 mod request_body;
+mod request_id;
 mod safety;
+mod seen;
 mod send;
 mod service;
 mod site_path;
@@ -46,6 +50,7 @@ mod visitor;
 mod visitor_io;
 mod worker;
 
+pub use access_log::{AccessLog, LineFormat};
 pub use bind::bind;
 pub use config::{AcmeSettings, EdgeConfig, Limits, TableSource};
 pub use edge::{Listeners, run};

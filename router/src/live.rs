@@ -17,6 +17,7 @@ use zarpar_control::TargetLoad;
 use zarpar_model::{Route, RouteTable, StaticRoute, TableError};
 
 use crate::media::Media;
+use crate::metrics::{AppMetrics, Metrics};
 use crate::persist;
 use crate::static_files::StaticFiles;
 use crate::static_set::{StaticSet, StaticSetError};
@@ -43,6 +44,7 @@ pub(crate) struct LiveRoute {
     pub(crate) maintenance: bool,
     pub(crate) body_limit: u64,
     pub(crate) response_timeout: Duration,
+    pub(crate) metrics: Arc<AppMetrics>,
     /// Whose turn it is among equally loaded targets.
     pub(crate) turn: AtomicUsize,
 }
@@ -62,6 +64,7 @@ struct Register {
     current: HashMap<SocketAddr, Arc<Target>>,
     draining: Vec<Arc<Target>>,
     sets: HashMap<(PathBuf, String), Weak<StaticSet>>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why a table was not put in force.
@@ -135,6 +138,11 @@ impl Live {
 
     pub(crate) fn generation(&self) -> u64 {
         self.pointer.load().generation
+    }
+
+    /// What is counted, for all tables alike.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        self.register().metrics.clone()
     }
 
     /// The apps of the table in force with their hosts.
@@ -287,6 +295,7 @@ impl Register {
             maintenance: route.maintenance,
             body_limit: route.body_limit,
             response_timeout: Duration::from_millis(route.response_timeout_ms),
+            metrics: self.metrics.app(route.app.as_str()),
             turn: AtomicUsize::new(0),
         })
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::file_body::FileBody;
 use crate::pool::{Pool, Sender};
+use crate::seen::Seen;
 use crate::stall::Offered;
 use crate::target::Claim;
 use crate::visitor_io::Busy;
@@ -20,6 +21,7 @@ use crate::visitor_io::Busy;
 pub(crate) struct ReplyBody {
     content: Content,
     busy: Option<Busy>,
+    seen: Option<Seen>,
     /// With HTTP/2, where it notes what was not taken yet.
     offered: Option<Offered>,
 }
@@ -55,6 +57,7 @@ impl ReplyBody {
         ReplyBody {
             content,
             busy: None,
+            seen: None,
             offered: None,
         }
     }
@@ -65,9 +68,10 @@ impl ReplyBody {
         self
     }
 
-    /// Ties the end of the body to the visitor's connection.
-    pub(crate) fn until_done(mut self, busy: Busy) -> ReplyBody {
+    /// Ties the end of the body to the visitor's connection and to what is noted about it.
+    pub(crate) fn until_done(mut self, busy: Busy, seen: Seen) -> ReplyBody {
         self.busy = Some(busy);
+        self.seen = Some(seen);
         self
     }
 }
@@ -132,6 +136,9 @@ impl Body for ReplyBody {
         if let Some(offered) = &self.offered {
             let handed_out = matches!(polled, Poll::Ready(Some(Ok(_))));
             offered.set(handed_out.then(Instant::now));
+        }
+        if let (Some(seen), Poll::Ready(Some(Ok(frame)))) = (&mut self.seen, &polled) {
+            seen.sent(frame.data_ref().map_or(0, Bytes::len));
         }
         polled
     }

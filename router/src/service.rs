@@ -16,7 +16,9 @@ use crate::pages::Page;
 use crate::proxy;
 use crate::redirect;
 use crate::reply::{Content, ReplyBody};
+use crate::request_id::X_REQUEST_ID;
 use crate::safety;
+use crate::seen::Seen;
 use crate::site_path::{Below, SitePath};
 use crate::visitor::Visitor;
 
@@ -28,21 +30,25 @@ const MAX_TARGET: usize = 8 * 1024;
 /// Answers one request; the connection counts as busy until the answer's body ends.
 pub(crate) async fn answer(
     visitor: Rc<Visitor>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     let busy = visitor.activity.begin();
     visitor.activity.set_unread(!request.body().is_end_stream());
+    let id = visitor.worker.ids.name(request.headers_mut());
+    let mut seen = visitor.worker.watch.begin(&visitor.address, &request);
     let bare = request.version() == Version::HTTP_2 && request.method() == Method::HEAD;
-    let mut response = dispatch(&visitor, request)
+    let mut response = dispatch(&visitor, request, &mut seen)
         .await
         .unwrap_or_else(Page::reply);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         safety::complete(response.headers_mut(), visitor.scheme);
+        response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
     }
     if bare {
         response = without_body(response);
     }
-    Ok(response.map(|body| body.until_done(busy)))
+    seen.answered(response.status());
+    Ok(response.map(|body| body.until_done(busy, seen)))
 }
 
 /// The answer to a HEAD: for HTTP/2, hyper leaves it to us to send no body.
@@ -60,6 +66,7 @@ fn without_body(response: Response<ReplyBody>) -> Response<ReplyBody> {
 async fn dispatch(
     visitor: &Rc<Visitor>,
     request: Request<Incoming>,
+    seen: &mut Seen,
 ) -> Result<Response<ReplyBody>, Page> {
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
         return Err(Page::NotImplemented);
@@ -79,12 +86,14 @@ async fn dispatch(
         return Ok(answer);
     }
     let route = visitor.worker.route(host.name()).ok_or(Page::NotFound)?;
+    seen.routed(&route.metrics);
     if visitor.scheme == Scheme::Http
         && let Some(port) = visitor.worker.https_port(host.name())
     {
         return redirect::to_https(request.method(), &host, port, request.uri());
     }
     if let Some(response) = file(&route, &request)? {
+        seen.is_file();
         return Ok(response);
     }
     if route.maintenance {

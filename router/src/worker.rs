@@ -27,6 +27,8 @@ use crate::h2::{self, OnThisThread};
 use crate::headers::Scheme;
 use crate::live::{LiveRoute, LiveTable, TablePointer};
 use crate::pool::Pool;
+use crate::request_id::RequestIds;
+use crate::seen::Watch;
 use crate::visitor::{self, Visitor};
 
 /// The largest request head in bytes.
@@ -44,6 +46,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) challenges: Arc<Challenges>,
     pub(crate) table: TablePointer,
+    pub(crate) watch: Watch,
     pub(crate) limits: Limits,
     /// Free connections of the whole edge.
     pub(crate) free: Arc<Semaphore>,
@@ -59,6 +62,8 @@ pub(crate) struct Worker {
     pub(crate) http2: http2::Builder<OnThisThread>,
     certificates: Arc<Certificates>,
     pub(crate) challenges: Arc<Challenges>,
+    pub(crate) ids: RequestIds,
+    pub(crate) watch: Rc<Watch>,
     /// Where visitors find us with TLS, when they do.
     https: Option<u16>,
     pub(crate) stopping: CancellationToken,
@@ -101,6 +106,8 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         http2: h2::builder(),
         certificates: setup.certificates,
         challenges: setup.challenges,
+        ids: RequestIds::new(),
+        watch: Rc::new(setup.watch),
         https: port,
         // A token of its own: connections wait on it without a lock shared by threads.
         stopping: setup.stopping.child_token(),
@@ -183,6 +190,7 @@ impl Worker {
     /// Counts a connection.
     pub(crate) fn opened(self: &Rc<Worker>) -> Open {
         self.open.set(self.open.get() + 1);
+        self.watch.connection_opened();
         Open(self.clone())
     }
 
@@ -196,6 +204,7 @@ impl Worker {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
+        self.0.watch.connection_closed();
         self.0.closed.notify_one();
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -14,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zarpar_control::EdgeClient;
 use zarpar_model::Phase;
 use zarpar_receiver::ReceiverState;
 
@@ -23,6 +26,10 @@ use super::Daemon;
 const CONNECTIONS: usize = 256;
 /// Time for a request's head.
 const HEAD: Duration = Duration::from_secs(10);
+/// What the edge may take to say what it counted; it adds some numbers up.
+const EDGE: Duration = Duration::from_secs(5);
+/// Prometheus' text format.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves until `stop`; then ends when the answers under way have.
 pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: CancellationToken) {
@@ -91,7 +98,7 @@ async fn health(State(daemon): State<Daemon>) -> (StatusCode, String) {
     }
 }
 
-async fn metrics(State(daemon): State<Daemon>) -> Result<String, StatusCode> {
+async fn metrics(State(daemon): State<Daemon>) -> Result<impl IntoResponse, StatusCode> {
     let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
     let apps = daemon.store.apps().map_err(failed)?;
     let live = apps.iter().filter(|app| app.active.is_some()).count();
@@ -100,12 +107,33 @@ async fn metrics(State(daemon): State<Daemon>) -> Result<String, StatusCode> {
         .iter()
         .filter(|deployment| deployment.phase == Phase::Queued)
         .count();
-    Ok(format!(
+    let edge = edge_metrics(&daemon).await;
+    let text = format!(
         "# HELP zarpar_apps Apps on this server.\n# TYPE zarpar_apps gauge\nzarpar_apps {}\n\
          # HELP zarpar_apps_live Apps with an active release.\n# TYPE zarpar_apps_live gauge\nzarpar_apps_live {live}\n\
          # HELP zarpar_deployments_queued Deployments that wait.\n# TYPE zarpar_deployments_queued gauge\nzarpar_deployments_queued {queued}\n\
-         # HELP zarpar_deployments_working Deployments at work.\n# TYPE zarpar_deployments_working gauge\nzarpar_deployments_working {}\n",
+         # HELP zarpar_deployments_working Deployments at work.\n# TYPE zarpar_deployments_working gauge\nzarpar_deployments_working {}\n\
+         # HELP zarpar_edge_up Whether the edge says what it counted.\n# TYPE zarpar_edge_up gauge\nzarpar_edge_up {}\n{}",
         apps.len(),
-        unfinished.len() - queued
-    ))
+        unfinished.len() - queued,
+        u8::from(edge.is_some()),
+        edge.as_deref().unwrap_or_default()
+    );
+    Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text))
+}
+
+/// What the edge counted; without it the rest is still worth knowing.
+async fn edge_metrics(daemon: &Daemon) -> Option<String> {
+    let ask = async {
+        let mut edge = EdgeClient::connect(&daemon.edge_socket).await?;
+        edge.metrics().await
+    };
+    match tokio::time::timeout(EDGE, ask).await {
+        Ok(Ok(text)) => Some(text),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the edge does not say what it counted");
+            None
+        }
+        Err(_) => None,
+    }
 }

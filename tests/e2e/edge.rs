@@ -106,13 +106,19 @@ fn a_certificate_of_ones_own_is_served_from_the_command_on() {
     assert_eq!(visit(&world, "good.pem").split(' ').next(), Some("503"));
     world.ok(&["maintenance", "off", "app"]);
 
+    project.write("VERSION", "2");
+    project.commit("2");
+    let shown = text(&project.push(&remote));
+    let live = format!("v2 is live: https://app.localhost:{}", world.https);
+    assert!(shown.contains(&live), "{shown}");
+
     // Neither the control plane's death nor the edge's own matters.
     world.kill_serve();
-    assert_eq!(visit(&world, "good.pem"), "200 max-age=31536000 1");
+    assert_eq!(visit(&world, "good.pem"), "200 max-age=31536000 2");
     world.serve();
     world.kill_edge();
     until("a new edge with the certificate", 20, || {
-        (visit(&world, "good.pem") == "200 max-age=31536000 1").then_some(())
+        (visit(&world, "good.pem") == "200 max-age=31536000 2").then_some(())
     });
     world.ok(&["certificates", "remove", HOST]);
     assert_eq!(world.get(HOST, "/").status, 200);

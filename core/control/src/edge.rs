@@ -51,6 +51,8 @@ pub enum EdgeRequest {
     },
     /// All certificates.
     Certificates,
+    /// What was counted.
+    Metrics,
 }
 
 /// An answer of the edge.
@@ -82,6 +84,11 @@ pub enum EdgeReply {
     Certificates {
         /// They, by name.
         certificates: Vec<CertificateView>,
+    },
+    /// What was counted.
+    Metrics {
+        /// In Prometheus' text format, version 0.0.4.
+        text: String,
     },
     /// It was not done, and why.
     Refused {
@@ -171,6 +178,17 @@ impl EdgeClient {
         }
     }
 
+    /// Where the edge listens with TLS, when it does.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn https(&mut self) -> Result<Option<SocketAddr>, ClientError> {
+        match self.ask(&EdgeRequest::Status).await? {
+            EdgeReply::Status { https, .. } => Ok(https),
+            other => Err(ClientError::unexpected(&other)),
+        }
+    }
+
     /// Adds, removes or lists certificates: whatever `request` says.
     ///
     /// # Errors
@@ -181,6 +199,17 @@ impl EdgeClient {
     ) -> Result<Vec<CertificateView>, ClientError> {
         match self.ask(request).await? {
             EdgeReply::Certificates { certificates } => Ok(certificates),
+            other => Err(ClientError::unexpected(&other)),
+        }
+    }
+
+    /// What the edge counted, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Refused`] by an edge that does not count yet.
+    pub async fn metrics(&mut self) -> Result<String, ClientError> {
+        match self.ask(&EdgeRequest::Metrics).await? {
+            EdgeReply::Metrics { text } => Ok(text),
             other => Err(ClientError::unexpected(&other)),
         }
     }

@@ -140,3 +140,17 @@ pub struct CertificateView {
     /// What went wrong the last time, in words.
     pub last_error: Option<String>,
 }
+
+impl CertificateView {
+    /// Whether it is there and for `host`; a wildcard stands for exactly one label.
+    pub fn serves(&self, host: &str) -> bool {
+        let above = host.split_once('.').map(|(_, above)| above);
+        !self.not_before.is_empty()
+            && self.names.iter().any(|name| {
+                name == host
+                    || name
+                        .strip_prefix("*.")
+                        .is_some_and(|wild| above == Some(wild))
+            })
+    }
+}

@@ -41,8 +41,9 @@ pub struct Route {
     #[serde(default)]
     pub media: Option<MediaRoute>,
     /// Whether visitors get a 503 page instead of the app; its files are served all the same,
-    /// because the page may want them.
-    #[serde(default)]
+    /// because the page may want them. Left out while it is not so: an edge of an older version
+    /// refuses what it does not know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub maintenance: bool,
     /// The largest request body in bytes (20 MB unless the app says otherwise).
     #[serde(default = "default_body_limit")]

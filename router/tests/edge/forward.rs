@@ -40,6 +40,26 @@ fn the_app_hears_the_truth_about_the_visitor() {
 }
 
 #[test]
+fn a_request_has_one_name_in_every_log() {
+    let app = Backend::saying("hello");
+    let edge = Edge::with_targets(&[app.address]);
+    let new = edge.get("/");
+    let name = new.field("x-request-id").unwrap();
+    assert_eq!(name.len(), 32, "{name}");
+    assert_eq!(app.seen()[0].field("x-request-id"), [name]);
+    let given = edge.get_with("/", "X-Request-ID: from-the-balancer.1\r\n");
+    assert_eq!(given.field("x-request-id"), Some("from-the-balancer.1"));
+    assert_eq!(app.seen()[1].field("x-request-id"), ["from-the-balancer.1"]);
+    let twice = edge.get_with("/", "X-Request-ID: a\r\nX-Request-ID: b\r\n");
+    assert_eq!(
+        app.seen()[2].field("x-request-id"),
+        [twice.field("x-request-id").unwrap()]
+    );
+    let page = edge.ask_http("GET / HTTP/1.1\r\nHost: b.test\r\n\r\n");
+    assert!(page.field("x-request-id").is_some(), "also where we answer");
+}
+
+#[test]
 fn the_host_decides() {
     let app = Backend::saying("a");
     let edge = Edge::with_targets(&[app.address]);

@@ -2,6 +2,8 @@
 //! send them.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
+/// Visitors who mean harm.
+mod abuse;
 /// Apps that answer what a test tells them to.
 mod backend;
 /// Certificates that come and go.
@@ -14,6 +16,8 @@ mod lifecycle;
 mod media;
 /// Apps that fail, and what is tried again.
 mod retry;
+/// What is counted and written down.
+mod seen;
 /// Requests made to be read in two ways.
 mod smuggling;
 /// Static files.

@@ -14,7 +14,7 @@ const MODIFIED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
 
 /// Puts a set into `<folder>/static` and returns its id. Contents are told apart by their first
 /// byte, which stands for the digest.
-fn put_set(folder: &Path, files: &[(&str, &[u8])]) -> String {
+pub fn put_set(folder: &Path, files: &[(&str, &[u8])]) -> String {
     let root = folder.join("static");
     let mut index = StaticIndex::default();
     for (path, content) in files {
@@ -45,7 +45,7 @@ fn put_beside(edge: &Edge, first: u8, extension: &str, bytes: &[u8]) {
     fs::write(blobs.join(format!("{name}.{extension}")), bytes).unwrap();
 }
 
-fn with_sets(edge: &Edge, targets: &[SocketAddr], sets: &[String]) -> Value {
+pub fn with_sets(edge: &Edge, targets: &[SocketAddr], sets: &[String]) -> Value {
     let mut route = route(targets);
     let root = edge.folder.path().join("static");
     route["static"] = json!({"url": "/static/", "root": root, "sets": sets});

@@ -379,3 +379,25 @@ fn a_visitor_who_shuts_the_window_is_cut_and_the_app_is_free_again() {
     edge.apply(2, json!([route(&[])]));
     assert_eq!(edge.drain(target, PATIENCE), 0, "the app is held no longer");
 }
+
+#[test]
+fn an_http_2_visitor_who_asks_all_the_time_is_not_idle() {
+    let app = Backend::saying("quick");
+    let edge = Edge::start_with(Limits {
+        idle: Duration::from_millis(300),
+        ..Limits::default()
+    });
+    edge.apply(1, json!([route(&[app.address])]));
+    let a = secured(&edge);
+    wait(async {
+        let (mut sender, _driver) = h2(&edge, &a.der).await;
+        let began = tokio::time::Instant::now();
+        let mut pause = tokio::time::interval(Duration::from_millis(15));
+        // Short requests fall between two looks of the edge.
+        while began.elapsed() < Duration::from_millis(1500) {
+            pause.tick().await;
+            let answer = sender.send_request(request("GET", "/", "")).await.unwrap();
+            assert_eq!(text(answer).await, "quick");
+        }
+    });
+}

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use zarpar_control::{EdgeReply, EdgeRequest};
-use zarpar_router::{EdgeConfig, EdgeError, Limits, Listeners, TableSource, bind, run};
+use zarpar_router::{AccessLog, EdgeConfig, EdgeError, Limits, Listeners, TableSource, bind, run};
 
 use crate::backend::{fields, read_chunked, read_head};
 
@@ -36,6 +36,10 @@ impl Edge {
     }
 
     pub fn start_in(folder: TempDir, limits: Limits) -> Edge {
+        Edge::start_logging(folder, limits, None)
+    }
+
+    pub fn start_logging(folder: TempDir, limits: Limits, access_log: Option<AccessLog>) -> Edge {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let socket = folder.path().join("router.sock");
@@ -53,6 +57,7 @@ impl Edge {
         );
         config.workers = 2;
         config.limits = limits;
+        config.access_log = access_log;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             run(config, listeners, control, async {
