@@ -459,7 +459,8 @@ class Ours(Server):
     def write(self, row):
         data = self.folder / "data"
         config = self.folder / "zarpar.toml"
-        config.write_text("")
+        # Like all sides, without an access log.
+        config.write_text('[edge]\naccess_log = "off"\n')
         root = data / "static/bench"
         static = {"url": "/static/", "root": str(root), "sets": [self.static_set(root)]}
         routes = [
