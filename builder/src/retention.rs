@@ -177,13 +177,6 @@ impl Builder {
         })?)
     }
 
-    /// Waits for drains that are under way, at most `limit`.
-    pub async fn finish_retiring(&self, limit: Duration) {
-        self.retiring.close();
-        let _ = tokio::time::timeout(limit, self.retiring.wait()).await;
-        self.retiring.reopen();
-    }
-
     /// Removes everything an app has: containers, images, network, database, volumes, files and
     /// records.
     ///

@@ -40,7 +40,9 @@ pub(crate) enum CertificateError {
         "the private key does not belong to the certificate for `{names}`\nhint: `openssl x509 -in CERT -noout -pubkey` and `openssl pkey -in KEY -pubout` print the same for a pair"
     )]
     Mismatch { names: String },
-    #[error("the certificate cannot be read: {reason}")]
+    #[error(
+        "the certificate cannot be read: {reason}\nhint: `openssl x509 -in CERT -noout -text` says whether it is whole"
+    )]
     Unreadable { reason: String },
     #[error(
         "the certificate names no host\nhint: it needs a subjectAltName; a common name alone is ignored by every browser"
@@ -89,15 +91,9 @@ impl Certificate {
         })
     }
 
-    /// Whether it is for `host`; a wildcard stands for exactly one label (RFC 9525, 6.3).
+    /// Whether it is for `host`.
     pub(crate) fn covers(&self, host: &str) -> bool {
-        let above = host.split_once('.').map(|(_, above)| above);
-        self.names.iter().any(|name| {
-            name == host
-                || name
-                    .strip_prefix("*.")
-                    .is_some_and(|wild| above == Some(wild))
-        })
+        zarpar_model::names_cover(&self.names, host)
     }
 
     /// Whether it has run out at `now`.

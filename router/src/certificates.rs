@@ -68,7 +68,7 @@ pub(crate) enum InstallError {
         "the certificate is for `{names}` and for no host of the app (`{hosts}`)\nhint: `zarpar domains add APP HOST` if the host is missing there"
     )]
     Hosts { names: String, hosts: String },
-    #[error("cannot keep the certificate in `{}`", path.display())]
+    #[error("cannot keep the certificate in `{}`\nhint: is the disk full? `df -h`", path.display())]
     Save { path: PathBuf, source: io::Error },
     #[error(
         "there is no certificate `{name}` that was given by hand\nhint: `zarpar certificates list` shows them"

@@ -159,12 +159,7 @@ fn certificate(changed: Result<CertificateView, InstallError>) -> EdgeReply {
 }
 
 fn refused(error: &dyn Error) -> EdgeReply {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+    EdgeReply::Refused {
+        text: zarpar_model::explain(error),
     }
-    EdgeReply::Refused { text }
 }

@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     /// Even while a request is awaited, odd while one is answered, so each wait has its own
-    /// number; `TUNNEL` once it is no HTTP any more.
+    /// number; `TUNNEL` once reading has no limits of its own.
     turn: AtomicU64,
     /// Whether part of a request was not read.
     unread: AtomicBool,

@@ -142,15 +142,8 @@ pub struct CertificateView {
 }
 
 impl CertificateView {
-    /// Whether it is there and for `host`; a wildcard stands for exactly one label.
+    /// Whether it is there, not only ordered, and for `host`.
     pub fn serves(&self, host: &str) -> bool {
-        let above = host.split_once('.').map(|(_, above)| above);
-        !self.not_before.is_empty()
-            && self.names.iter().any(|name| {
-                name == host
-                    || name
-                        .strip_prefix("*.")
-                        .is_some_and(|wild| above == Some(wild))
-            })
+        !self.not_before.is_empty() && zarpar_model::names_cover(&self.names, host)
     }
 }

@@ -14,6 +14,7 @@ mod span;
 mod static_index;
 mod table;
 mod timestamp;
+mod wildcard;
 
 pub use event::{Event, EventKind};
 pub use explain::explain;
@@ -37,3 +38,4 @@ pub use span::{SpanError, parse_span, show_span};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
 pub use table::{MediaRoute, Route, RouteTable, StaticRoute, TableError};
 pub use timestamp::Timestamp;
+pub use wildcard::names_cover;

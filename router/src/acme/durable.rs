@@ -4,14 +4,15 @@
 //! readable by the owner alone. What can never happen: half a file under the real name. A crash
 //! leaves the old file or the new one, and perhaps a `.new` that the next write replaces.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::persist::{with_suffix, write_whole};
 
 /// Writes `value` to `name` in `folder`, which is made when missing.
 pub(crate) fn save(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
@@ -19,18 +20,7 @@ pub(crate) fn save(folder: &Path, name: &str, value: &impl Serialize) -> io::Res
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    let path = folder.join(name);
-    let beside = with_suffix(&path, ".new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(&serde_json::to_vec_pretty(value)?)?;
-    file.sync_all()?;
-    fs::rename(&beside, &path)?;
-    File::open(folder)?.sync_all()
+    write_whole(&folder.join(name), &serde_json::to_vec_pretty(value)?)
 }
 
 /// What `name` in `folder` holds; the default when it is missing. A file that cannot be used is
@@ -56,12 +46,6 @@ pub(crate) fn load<T: DeserializeOwned + Default>(folder: &Path, name: &str) -> 
         tracing::error!(%error, path = %path.display(), "cannot move a damaged file aside");
     }
     T::default()
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 #[cfg(test)]
