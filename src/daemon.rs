@@ -195,12 +195,28 @@ fn run_router(config: &Config, table: Option<RouteTable>) -> anyhow::Result<()> 
     let layout = Layout::new(config.data.clone());
     private_folder(layout.root())?;
     private_folder(&layout.run())?;
-    let _lock = lock::acquire(&layout.edge_lock(), "zarpar router", layout.root())?;
-    let listeners = zarpar_router::Listeners {
-        http: zarpar_router::bind(config.http)?,
-        https: config.https.map(zarpar_router::bind).transpose()?,
+    let mut entrance = zarpar_router::Entrance::from_systemd()?;
+    let (control, succession) = match zarpar_router::take_over(&layout.edge_socket())? {
+        Some(taken) => {
+            entrance.extend(taken.visitors);
+            (taken.control, taken.succession)
+        }
+        None => {
+            let lock = lock::acquire(&layout.edge_lock(), "zarpar router", layout.root())?;
+            let control = unix_socket(&layout.edge_socket())?;
+            (control, zarpar_router::Succession::first(lock))
+        }
     };
-    let control = unix_socket(&layout.edge_socket())?;
+    let listeners = zarpar_router::Listeners {
+        http: entrance.open(config.http)?,
+        https: config
+            .https
+            .map(|address| entrance.open(address))
+            .transpose()?,
+    };
+    for port in entrance.unused_ports() {
+        tracing::warn!(port, http = %config.http, https = ?config.https, "systemd passed a socket on a port that nothing is configured for");
+    }
     let kept = layout.edge_table();
     private_folder(kept.parent().unwrap_or(layout.root()))?;
     let table = match table {
@@ -221,10 +237,12 @@ fn run_router(config: &Config, table: Option<RouteTable>) -> anyhow::Result<()> 
         zarpar_router::EdgeConfig {
             acme: config.acme.clone(),
             access_log: config.access_log.clone(),
+            identity: edge::identity(config),
             ..zarpar_router::EdgeConfig::new(table, layout.certificates())
         },
         listeners,
         control,
+        succession,
         stop,
     )?;
     Ok(())

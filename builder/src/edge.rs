@@ -60,7 +60,7 @@ impl Builder {
 
     async fn https_port(&self, host: &str) -> Result<Option<u16>, ClientError> {
         let mut edge = EdgeClient::connect(&self.folders.edge_socket).await?;
-        let Some(address) = edge.https().await? else {
+        let Some(address) = edge.status().await?.https else {
             return Ok(None);
         };
         let all = edge.certificates(&EdgeRequest::Certificates).await?;

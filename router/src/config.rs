@@ -21,6 +21,8 @@ pub struct EdgeConfig {
     pub acme: Option<AcmeSettings>,
     /// How the access log is kept; `None`: there is none.
     pub access_log: Option<AccessLog>,
+    /// Names program and settings, see [`zarpar_control::EdgeStatus::identity`].
+    pub identity: String,
     /// Worker threads.
     pub workers: usize,
     /// Limits that protect visitors from each other.
@@ -35,6 +37,7 @@ impl EdgeConfig {
             certificates,
             acme: None,
             access_log: None,
+            identity: String::new(),
             workers: available_parallelism().map_or(1, |count| count.get().min(4)),
             limits: Limits::default(),
         }
@@ -92,6 +95,14 @@ pub struct Limits {
     pub upstream_kept: usize,
     /// How long open requests may go on after the shutdown began.
     pub shutdown: Duration,
+    /// How long a connection without a request stays open after the shutdown began: its next
+    /// request is answered and closes it in good order, where a close at once could cross it.
+    pub linger: Duration,
+    /// The same two after the listening sockets were handed to another edge, when nobody waits
+    /// for our end: Nginx's old workers stay until their last visitor left.
+    pub handed_over: Duration,
+    /// See `linger`.
+    pub handed_over_linger: Duration,
 }
 
 impl Default for Limits {
@@ -107,6 +118,9 @@ impl Default for Limits {
             upstream_idle: Duration::from_secs(1),
             upstream_kept: 32,
             shutdown: Duration::from_secs(30),
+            linger: Duration::from_secs(1),
+            handed_over: Duration::from_secs(3600),
+            handed_over_linger: Duration::from_secs(5),
         }
     }
 }

@@ -10,17 +10,24 @@ use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
-use zarpar_control::{CertificateView, EdgeReply, EdgeRequest, LineError, LineReader, LineWriter};
+use tokio::time::{Instant, sleep};
+use zarpar_control::{
+    CertificateView, EdgeReply, EdgeRequest, EdgeStatus, LineError, LineReader, LineWriter,
+    TargetLoad,
+};
 
 use crate::certificates::{Certificates, InstallError, Source};
+use crate::handover::HandOver;
 use crate::live::Live;
 use crate::ordering::Ordering;
+use crate::predecessors::Predecessors;
 
 const NO_TLS: &str = "the edge does not listen with TLS\nhint: it does on port 443 when it listens for HTTP on port 80; for other ports say `--https ADDR`, or `https = \"ADDR\"` in the configuration, and start it again";
 
 /// Connections heard at a time; the control plane needs one for each deploy and drain.
 const CONNECTIONS: usize = 64;
+/// How often the edges before are asked which targets they still hold.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Where the edge listens.
 #[derive(Debug, Clone, Copy)]
@@ -36,14 +43,20 @@ pub(crate) struct Edge {
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) ordering: Arc<Ordering>,
     pub(crate) addresses: Addresses,
+    pub(crate) identity: Arc<str>,
+    pub(crate) handover: Arc<HandOver>,
+    pub(crate) predecessors: Arc<Predecessors>,
 }
 
-/// Hears the control plane until it is dropped.
+/// Hears the control plane until it is dropped. Once another edge took over, it hears only that
+/// one: the others find the new edge behind the same socket.
 pub(crate) async fn serve(socket: UnixListener, edge: Edge) -> Infallible {
     let mut connections = JoinSet::new();
+    let departure = edge.handover.departure.clone();
     loop {
+        let accepts = connections.len() < CONNECTIONS && !departure.is_handed_over();
         tokio::select! {
-            accepted = socket.accept(), if connections.len() < CONNECTIONS => match accepted {
+            accepted = socket.accept(), if accepts => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(hear(stream, edge.clone()));
                 }
@@ -53,6 +66,9 @@ pub(crate) async fn serve(socket: UnixListener, edge: Edge) -> Infallible {
                 }
             },
             Some(_) = connections.join_next() => {}
+            () = departure.handed_over(), if accepts => {}
+            // Neither: nobody is heard and nobody is accepted any more.
+            else => std::future::pending().await,
         }
     }
 }
@@ -65,9 +81,31 @@ async fn hear(stream: UnixStream, edge: Edge) {
     let (reader, writer) = stream.into_split();
     let mut reader = LineReader::new(reader);
     let mut writer = LineWriter::new(writer);
+    let mut is_successor = false;
     loop {
-        let (reply, go_on) = match reader.next::<EdgeRequest>().await {
-            Ok(Some(request)) => (answer(&edge, request).await, true),
+        let next = tokio::select! {
+            biased;
+            () = edge.handover.departure.handed_over(), if !is_successor => return,
+            next = reader.next::<EdgeRequest>() => next,
+        };
+        let (reply, go_on) = match next {
+            Ok(Some(EdgeRequest::HandOver)) => {
+                if !edge
+                    .handover
+                    .to(&mut reader, &mut writer, &edge.predecessors)
+                    .await
+                {
+                    return;
+                }
+                edge.live.hand_over();
+                is_successor = true;
+                continue;
+            }
+            Ok(Some(request)) => match answer(&edge, request, is_successor).await {
+                Some(reply) => (reply, true),
+                // Another edge took over while it waited.
+                None => return,
+            },
             // The rest of the line is unknown, but its end is; the next one may be good.
             Err(error @ LineError::Format { .. }) => (refused(&error), true),
             Err(error @ LineError::TooLong) => (refused(&error), false),
@@ -86,13 +124,31 @@ fn is_trusted(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-async fn answer(edge: &Edge, request: EdgeRequest) -> EdgeReply {
+/// The answer; `None` when another edge must give it.
+async fn answer(edge: &Edge, request: EdgeRequest, is_successor: bool) -> Option<EdgeReply> {
+    let changes = matches!(
+        request,
+        EdgeRequest::Apply { .. }
+            | EdgeRequest::CertificateAdd { .. }
+            | EdgeRequest::CertificateRemove { .. }
+            | EdgeRequest::CertificateRenew { .. }
+    );
+    let _changing = if changes && !is_successor {
+        Some(edge.handover.changing().await?)
+    } else {
+        None
+    };
+    Some(act(edge, request).await)
+}
+
+async fn act(edge: &Edge, request: EdgeRequest) -> EdgeReply {
     let live = &edge.live;
     match request {
         // The disk is waited for on this thread, which serves no visitor.
         EdgeRequest::Apply { table } => match live.apply(&table) {
             Ok(generation) => {
                 edge.ordering.look(live, &edge.certificates);
+                edge.predecessors.apply(&table).await;
                 EdgeReply::Applied { generation }
             }
             Err(error) => refused(&error),
@@ -101,15 +157,18 @@ async fn answer(edge: &Edge, request: EdgeRequest) -> EdgeReply {
             targets,
             timeout_ms,
         } => EdgeReply::Drained {
-            remaining: live
-                .wait_drained(&targets, Duration::from_millis(timeout_ms))
-                .await,
+            remaining: drained(edge, &targets, Duration::from_millis(timeout_ms)).await,
         },
-        EdgeRequest::Status => EdgeReply::Status {
+        EdgeRequest::Status => EdgeReply::Status(EdgeStatus {
             pid: std::process::id(),
             generation: live.generation(),
             http: edge.addresses.http,
             https: edge.addresses.https,
+            identity: edge.identity.to_string(),
+        }),
+        // The first is answered where the connection is at hand; the second follows it.
+        EdgeRequest::HandOver | EdgeRequest::TookOver => EdgeReply::Refused {
+            text: "expected `hand_over` before `took_over`".to_owned(),
         },
         EdgeRequest::CertificateAdd { hosts, pem } => {
             if edge.addresses.https.is_none() {
@@ -146,6 +205,20 @@ async fn answer(edge: &Edge, request: EdgeRequest) -> EdgeReply {
         EdgeRequest::Certificates => EdgeReply::Certificates {
             certificates: edge.ordering.list(&edge.certificates),
         },
+    }
+}
+
+/// Waits for the targets here and at the edges before.
+async fn drained(edge: &Edge, targets: &[SocketAddr], limit: Duration) -> Vec<TargetLoad> {
+    let until = Instant::now() + limit;
+    let mut remaining = edge.live.wait_drained(targets, limit).await;
+    loop {
+        let there = edge.predecessors.loads(targets).await;
+        if there.is_empty() || Instant::now() >= until {
+            remaining.extend(there);
+            return remaining;
+        }
+        sleep(LOOK).await;
     }
 }
 

@@ -20,10 +20,14 @@ use crate::acme::Challenges;
 use crate::certificates::Certificates;
 use crate::config::{EdgeConfig, TableSource};
 use crate::control::{self, Addresses, Edge};
+use crate::departure::Departure;
 use crate::error::EdgeError;
+use crate::handover::{HandOver, Held};
 use crate::live::Live;
 use crate::ordering::Ordering;
+use crate::predecessors::Predecessors;
 use crate::seen::Watch;
+use crate::takeover::Succession;
 use crate::tls;
 use crate::worker::{self, WorkerSetup};
 
@@ -41,8 +45,10 @@ pub struct Listeners {
     pub https: Option<TcpListener>,
 }
 
-/// Serves until `shutdown` is ready and the last visitor left, at most the limit for that.
-/// Blocks the calling thread, which must not be inside an async runtime.
+/// Serves until `shutdown` is ready and the last visitor left, at most the limit for that; or
+/// until another edge took over, in the same way with a longer limit. The edge that `succession`
+/// comes from is told once visitors are served here. Blocks the calling thread, which must not be
+/// inside an async runtime.
 ///
 /// # Errors
 /// [`EdgeError`] when the edge cannot be set up, or when a worker ends by itself: the caller
@@ -51,12 +57,13 @@ pub fn run(
     config: EdgeConfig,
     listeners: Listeners,
     control: UnixListener,
+    succession: Succession,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), EdgeError> {
     raise_file_limit();
     let addresses = prepare(&listeners).map_err(EdgeError::setup("the listening sockets"))?;
     let live = Arc::new(match &config.table {
-        TableSource::Kept(file) => Live::start(file.clone()),
+        TableSource::Kept(file) => Live::start(file.clone(), succession.generation())?,
         TableSource::Fixed(table) => {
             Live::fixed(table).map_err(|error| EdgeError::Table(Box::new(error)))?
         }
@@ -78,9 +85,9 @@ pub fn run(
         .map(|settings| Writer::start(settings, live.metrics()))
         .transpose()
         .map_err(EdgeError::setup("the access log"))?;
-    let stopping = CancellationToken::new();
+    let departure = Arc::new(Departure::default());
     // Whatever ends this function ends the workers.
-    let _stop = stopping.clone().drop_guard();
+    let _stop = departure.begun.clone().drop_guard();
     let secured = Secured {
         tls,
         certificates: certificates.clone(),
@@ -92,9 +99,12 @@ pub fn run(
         &secured,
         &live,
         access_log.as_ref(),
-        &stopping,
+        &departure,
     )?;
-    drop(listeners);
+    let (lock, before) = succession.split();
+    let held = Held::new(listeners, &control, lock.as_ref())
+        .map_err(EdgeError::setup("the handover to a later edge"))?;
+    let handover = Arc::new(HandOver::new(departure.clone(), held));
     let Addresses { http, https } = addresses;
     tracing::info!(%http, ?https, generation = live.generation(), "the edge serves");
 
@@ -102,19 +112,37 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(EdgeError::setup("the control runtime"))?;
-    let edge = Edge {
-        live,
-        certificates: certificates.clone(),
-        ordering: ordering.clone(),
-        addresses,
-    };
     runtime.block_on(async {
         let socket = control_socket(control)?;
+        let predecessors = Predecessors::new(before)
+            .map_err(EdgeError::setup("the connections to the edges before"))?;
+        let workers = config.workers.max(1);
+        if let Err(error) = predecessors.took_over().await {
+            // It serves on. Who came to us meanwhile is served to the end.
+            supervise(ended, workers, std::future::ready(()), &departure).await?;
+            return Err(EdgeError::not_handed_over(&error));
+        }
+        if let Some(mut lock) = lock {
+            Succession::sign(&mut lock).map_err(EdgeError::setup("the lock"))?;
+        }
+        let edge = Edge {
+            live,
+            certificates: certificates.clone(),
+            ordering: ordering.clone(),
+            addresses,
+            identity: config.identity.clone().into(),
+            handover: handover.clone(),
+            predecessors: Arc::new(predecessors),
+        };
+        let shutdown = async {
+            shutdown.await;
+            handover.stop_listening();
+        };
         // The control plane can ask until the last worker is done: it may wait for a drain.
         tokio::select! {
-            stopped = supervise(ended, config.workers.max(1), shutdown, &stopping) => stopped,
+            stopped = supervise(ended, workers, shutdown, &departure) => stopped,
             never = control::serve(socket, edge) => match never {},
-            () = order(&config, &ordering, certificates, &stopping) => Ok(()),
+            () = order(&config, &ordering, certificates, &departure.begun) => Ok(()),
         }
     })
 }
@@ -132,21 +160,23 @@ async fn order(
     std::future::pending().await
 }
 
-/// Waits for the shutdown and then for every worker. A worker that ends before stops the rest.
+/// Waits for the shutdown, or another edge, and then for every worker. A worker that ends before
+/// stops the rest.
 async fn supervise(
     mut ended: UnboundedReceiver<usize>,
     mut running: usize,
     shutdown: impl Future<Output = ()>,
-    stopping: &CancellationToken,
+    departure: &Departure,
 ) -> Result<(), EdgeError> {
     let result = tokio::select! {
         () = shutdown => Ok(()),
+        () = departure.handed_over() => Ok(()),
         number = ended.recv() => {
             running -= 1;
             Err(EdgeError::WorkerEnded { number: number.unwrap_or_default() })
         }
     };
-    stopping.cancel();
+    departure.begun.cancel();
     while running > 0 && ended.recv().await.is_some() {
         running -= 1;
     }
@@ -166,7 +196,7 @@ fn start_workers(
     secured: &Secured,
     live: &Live,
     access_log: Option<&Writer>,
-    stopping: &CancellationToken,
+    departure: &Arc<Departure>,
 ) -> Result<UnboundedReceiver<usize>, EdgeError> {
     let (ending, ended) = unbounded_channel();
     let free = Arc::new(Semaphore::new(config.limits.connections));
@@ -181,7 +211,7 @@ fn start_workers(
             watch: Watch::new(live.metrics(), number, access_log.and_then(Writer::log)),
             limits: config.limits.clone(),
             free: free.clone(),
-            stopping: stopping.clone(),
+            departure: departure.clone(),
         };
         let ending = Ending {
             number,

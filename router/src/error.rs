@@ -31,6 +31,26 @@ pub enum EdgeError {
         /// The reason.
         source: io::Error,
     },
+    /// A socket from systemd that cannot be used.
+    #[error(
+        "socket number {number} that systemd passed is no listening TCP socket\nhint: `ListenStream=80` and `ListenStream=443` in the socket unit are what the edge expects"
+    )]
+    Passed {
+        /// Which one, from 0.
+        number: usize,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The edge that runs does not make room.
+    #[error(
+        "the edge that runs already (pid {pid}) does not hand over its sockets: {reason}\nhint: it serves on; to start this one all the same, stop it first: `kill {pid}`"
+    )]
+    HandOver {
+        /// Its process id; `?` when it does not even say that.
+        pid: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// The operating system refused a thread, a runtime or a socket option.
     #[error("cannot set up {what}")]
     Setup {
@@ -51,6 +71,14 @@ pub enum EdgeError {
 }
 
 impl EdgeError {
+    /// The edge that runs went back on it, because we were too slow or it ended.
+    pub(crate) fn not_handed_over(error: &zarpar_control::ClientError) -> EdgeError {
+        EdgeError::HandOver {
+            pid: "?".to_owned(),
+            reason: error.to_string(),
+        }
+    }
+
     pub(crate) fn setup(what: &'static str) -> impl FnOnce(io::Error) -> EdgeError {
         move |source| EdgeError::Setup { what, source }
     }

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use zarpar_control::TargetLoad;
 use zarpar_model::{Route, RouteTable, StaticRoute, TableError};
 
+use crate::error::EdgeError;
 use crate::media::Media;
 use crate::metrics::{AppMetrics, Metrics};
 use crate::persist;
@@ -55,6 +56,8 @@ pub(crate) struct Live {
     pointer: TablePointer,
     /// Where the table is kept; a table written by hand is kept by its writer.
     file: Option<PathBuf>,
+    /// Whether the file is another edge's now.
+    handed_over: AtomicBool,
     /// Held while a table is applied; never by a request.
     register: Mutex<Register>,
 }
@@ -97,21 +100,46 @@ enum MissingSets {
 }
 
 impl Live {
-    /// Starts from the last table on disk, or empty.
-    pub(crate) fn start(file: PathBuf) -> Live {
+    /// Starts from the last table on disk, or empty. When an edge that serves is to be replaced,
+    /// the table must be one of `at_least` this generation: rather no new version than one that
+    /// cannot read the table of the old one.
+    ///
+    /// # Errors
+    /// [`EdgeError::Table`] in that case.
+    pub(crate) fn start(file: PathBuf, at_least: Option<u64>) -> Result<Live, EdgeError> {
         let live = Live {
             pointer: Arc::default(),
             file: Some(file),
+            handed_over: AtomicBool::new(false),
             register: Mutex::default(),
         };
-        if let Some(table) = live.file.as_deref().and_then(persist::load) {
+        let damaged = match at_least {
+            Some(_) => persist::Damaged::Leave,
+            None => persist::Damaged::MoveAside,
+        };
+        let kept = live.file.as_deref();
+        if let Some(table) = kept.and_then(|file| persist::load(file, damaged)) {
             let mut register = live.register();
             match register.build(&table, MissingSets::Skip) {
                 Ok((table, targets)) => live.publish(&mut register, table, targets),
                 Err(error) => tracing::error!(%error, "cannot serve the last route table"),
             }
         }
-        live
+        match at_least {
+            Some(current) if live.generation() < current => {
+                let text = format!(
+                    "the running edge serves generation {current}, and what can be read here is generation {}",
+                    live.generation()
+                );
+                Err(EdgeError::Table(text.into()))
+            }
+            _ => Ok(live),
+        }
+    }
+
+    /// Another edge keeps the table on disk from now on.
+    pub(crate) fn hand_over(&self) {
+        self.handed_over.store(true, Relaxed);
     }
 
     /// Serves this table and no other.
@@ -122,6 +150,7 @@ impl Live {
         let live = Live {
             pointer: Arc::default(),
             file: None,
+            handed_over: AtomicBool::new(false),
             register: Mutex::default(),
         };
         table.check()?;
@@ -164,10 +193,12 @@ impl Live {
         }
         table.check()?;
         let (ready, targets) = register.build(table, MissingSets::Refuse)?;
-        persist::save(file, table).map_err(|source| ApplyError::Save {
-            path: file.clone(),
-            source,
-        })?;
+        if !self.handed_over.load(Relaxed) {
+            persist::save(file, table).map_err(|source| ApplyError::Save {
+                path: file.clone(),
+                source,
+            })?;
+        }
         self.publish(&mut register, ready, targets);
         tracing::info!(generation = table.generation, "route table in force");
         Ok(table.generation)

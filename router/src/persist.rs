@@ -34,9 +34,17 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The table of the last run; `None` when there is none. A file that cannot be used is moved
-/// aside as `.damaged`, because an edge that does not start is the worse outage.
-pub(crate) fn load(path: &Path) -> Option<RouteTable> {
+/// What is done with a file that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damaged {
+    /// It is moved aside as `.damaged`: an edge that does not start is the worse outage.
+    MoveAside,
+    /// It stays: another edge serves from it.
+    Leave,
+}
+
+/// The table of the last run; `None` when there is none that can be used.
+pub(crate) fn load(path: &Path, damaged: Damaged) -> Option<RouteTable> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -52,6 +60,10 @@ pub(crate) fn load(path: &Path) -> Option<RouteTable> {
         },
         Err(error) => error.to_string(),
     };
+    if damaged == Damaged::Leave {
+        tracing::error!(reason, path = %path.display(), "the route table cannot be used");
+        return None;
+    }
     let aside = with_suffix(path, ".damaged");
     tracing::error!(
         reason,
@@ -87,15 +99,15 @@ mod tests {
     fn a_table_survives_and_a_damaged_one_is_moved_aside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edge/table.json");
-        assert_eq!(load(&path), None);
+        assert_eq!(load(&path, Damaged::MoveAside), None);
         let table = RouteTable {
             generation: 7,
             routes: Vec::new(),
         };
         save(&path, &table).unwrap();
-        assert_eq!(load(&path), Some(table));
+        assert_eq!(load(&path, Damaged::MoveAside), Some(table));
         fs::write(&path, b"{\"generation\": 7, \"rou").unwrap();
-        assert_eq!(load(&path), None);
+        assert_eq!(load(&path, Damaged::MoveAside), None);
         assert!(!path.exists());
         assert!(folder.path().join("edge/table.json.damaged").exists());
     }

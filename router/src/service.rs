@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -36,13 +36,18 @@ pub(crate) async fn answer(
     visitor.activity.set_unread(!request.body().is_end_stream());
     let id = visitor.worker.ids.name(request.headers_mut());
     let mut seen = visitor.worker.watch.begin(&visitor.address, &request);
-    let bare = request.version() == Version::HTTP_2 && request.method() == Method::HEAD;
+    let is_h2 = request.version() == Version::HTTP_2;
+    let bare = is_h2 && request.method() == Method::HEAD;
     let mut response = dispatch(&visitor, request, &mut seen)
         .await
         .unwrap_or_else(Page::reply);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         safety::complete(response.headers_mut(), visitor.scheme);
         response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
+        if visitor.worker.is_leaving() && !is_h2 {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
     }
     if bare {
         response = without_body(response);

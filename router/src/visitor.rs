@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use hyper::service::service_fn;
@@ -12,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::h2;
@@ -21,6 +22,9 @@ use crate::service;
 use crate::tls;
 use crate::visitor_io::{Activity, VisitorIo};
 use crate::worker::{Open, Worker};
+
+/// How often a connection of an edge that leaves is looked at, when `linger` is shorter.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What is known about a connection.
 pub(crate) struct Visitor {
@@ -59,17 +63,14 @@ impl Visitor {
 pub(crate) async fn serve_tls(visitor: Rc<Visitor>, acceptor: TlsAcceptor, stream: TcpStream) {
     let worker = visitor.worker.clone();
     let handshake = timeout(worker.limits.handshake, acceptor.accept(stream));
-    let stream = tokio::select! {
-        () = worker.stopping.cancelled() => return,
-        shaken = handshake => match shaken {
-            Ok(Ok(stream)) => stream,
-            // Scanners, and visitors of hosts that have no certificate.
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a TLS handshake failed");
-                return;
-            }
-            Err(_) => return,
-        },
+    let stream = match handshake.await {
+        Ok(Ok(stream)) => stream,
+        // Scanners, and visitors of hosts that have no certificate.
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
     };
     match stream.get_ref().1.alpn_protocol() {
         Some(tls::H2) => h2::serve(visitor, stream).await,
@@ -86,6 +87,7 @@ where
 {
     let worker = visitor.worker.clone();
     let io = VisitorIo::new(stream, visitor.activity.clone(), &worker.limits);
+    let activity = visitor.activity.clone();
     let service = service_fn(move |request| service::answer(visitor.clone(), request));
     let connection = worker
         .http
@@ -94,13 +96,30 @@ where
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = worker.stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        () = worker.stopping.cancelled() => tokio::select! {
+            // Its next answer closes it: `service` says so to the visitor.
+            ended = connection.as_mut() => ended,
+            () = silent(&activity, worker.grace().linger) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        },
     };
     if let Err(error) = ended {
         // Visitors break off and send nonsense every minute of the day.
         tracing::debug!(%error, "a visitor's connection ended early");
+    }
+}
+
+/// Ready once no request came for `linger` and none is being answered.
+async fn silent(activity: &Activity, linger: Duration) {
+    let mut begun = activity.begun();
+    loop {
+        sleep(linger.max(LOOK)).await;
+        let so_far = activity.begun();
+        if so_far == begun && !activity.is_answering() {
+            return;
+        }
+        begun = so_far;
     }
 }

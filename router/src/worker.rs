@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::acme::Challenges;
 use crate::certificates::Certificates;
 use crate::config::Limits;
+use crate::departure::{Departure, Grace};
 use crate::h2::{self, OnThisThread};
 use crate::headers::Scheme;
 use crate::live::{LiveRoute, LiveTable, TablePointer};
@@ -50,7 +51,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) limits: Limits,
     /// Free connections of the whole edge.
     pub(crate) free: Arc<Semaphore>,
-    pub(crate) stopping: CancellationToken,
+    pub(crate) departure: Arc<Departure>,
 }
 
 /// The state of a worker thread.
@@ -67,6 +68,9 @@ pub(crate) struct Worker {
     /// Where visitors find us with TLS, when they do.
     https: Option<u16>,
     pub(crate) stopping: CancellationToken,
+    departure: Arc<Departure>,
+    /// Whether connections close with their next answer.
+    leaving: Cell<bool>,
     open: Cell<usize>,
     closed: Notify,
 }
@@ -110,7 +114,9 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         watch: Rc::new(setup.watch),
         https: port,
         // A token of its own: connections wait on it without a lock shared by threads.
-        stopping: setup.stopping.child_token(),
+        stopping: setup.departure.begun.child_token(),
+        departure: setup.departure,
+        leaving: Cell::new(false),
         open: Cell::new(0),
         closed: Notify::new(),
     });
@@ -134,8 +140,9 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
             }
         };
     }
+    worker.leaving.set(true);
     drop((plain, secure));
-    if timeout(worker.limits.shutdown, worker.all_closed())
+    if timeout(worker.grace().limit, worker.all_closed())
         .await
         .is_err()
     {
@@ -185,6 +192,16 @@ impl Worker {
     /// The port where visitors of `host` are served with TLS; `None` while they are not.
     pub(crate) fn https_port(&self, host: &str) -> Option<u16> {
         self.https.filter(|_| self.certificates.covers(host))
+    }
+
+    /// Whether a connection is to close with its next answer.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// What visitors have, once the edge leaves.
+    pub(crate) fn grace(&self) -> Grace {
+        self.departure.grace(&self.limits)
     }
 
     /// Counts a connection.

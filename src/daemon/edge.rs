@@ -2,6 +2,8 @@
 //! its own, when none answers; looked after as long as we live.
 
 use std::fs::OpenOptions;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use zarpar_builder::Builder;
-use zarpar_control::EdgeClient;
+use zarpar_control::{EdgeClient, EdgeStatus};
 
 use crate::config::{Config, Layout};
 
@@ -19,18 +21,66 @@ const START: Duration = Duration::from_secs(15);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Starts an edge unless one answers, and waits until it does.
+/// Names the program and what it was told: the file it runs from, whatever lies at that path now,
+/// and the settings an edge has.
+pub(crate) fn identity(config: &Config) -> String {
+    let program = std::fs::metadata("/proc/self/exe").map_or_else(
+        |_| env!("CARGO_PKG_VERSION").to_owned(),
+        |file| {
+            format!(
+                "{}:{}:{}.{}",
+                file.dev(),
+                file.ino(),
+                file.mtime(),
+                file.mtime_nsec()
+            )
+        },
+    );
+    let mut settings = DefaultHasher::new();
+    format!(
+        "{:?}",
+        (config.http, config.https, &config.acme, &config.access_log)
+    )
+    .hash(&mut settings);
+    format!("{program} {:016x}", settings.finish())
+}
+
+/// Sees to an edge that is our program with our settings. Another one that runs is replaced
+/// without a gap: the new one takes its sockets over. If that fails, the old one is better than
+/// none.
+///
+/// # Errors
+/// No edge runs and none can be started.
 pub(crate) async fn ensure(config: &Config, layout: &Layout) -> anyhow::Result<()> {
-    if answers(layout).await {
-        return Ok(());
+    match status(layout).await {
+        Some(running) if running.identity == identity(config) => Ok(()),
+        Some(running) => {
+            tracing::info!(
+                pid = running.pid,
+                "the edge has another version or other settings, starting one that takes over from it"
+            );
+            if let Err(error) = start(config, layout, Some(running.pid)).await {
+                tracing::error!(error = %zarpar_model::explain(error.as_ref()), pid = running.pid, "the edge is not replaced, it serves on as it is");
+            }
+            Ok(())
+        }
+        None => start(config, layout, None).await,
     }
+}
+
+/// Starts an edge, in the place of the one with this process id, and waits until it answers.
+async fn start(config: &Config, layout: &Layout, replaces: Option<u32>) -> anyhow::Result<()> {
     super::private_folder(&layout.logs())?;
     let mut child = spawn(config, layout)?;
     let began = Instant::now();
-    while !answers(layout).await {
+    loop {
+        let answering = status(layout).await.map(|edge| edge.pid);
+        if answering == Some(child.id()) {
+            break;
+        }
         if let Some(status) = child.try_wait()? {
             // Another one may have been started at the same moment, and won.
-            if answers(layout).await {
+            if answering.is_some() && answering != replaces {
                 return Ok(());
             }
             anyhow::bail!(
@@ -95,6 +145,10 @@ pub(crate) async fn keep(
 }
 
 async fn answers(layout: &Layout) -> bool {
+    status(layout).await.is_some()
+}
+
+async fn status(layout: &Layout) -> Option<EdgeStatus> {
     let ask = async {
         let mut edge = EdgeClient::connect(&layout.edge_socket()).await.ok()?;
         edge.status().await.ok()
@@ -104,7 +158,6 @@ async fn answers(layout: &Layout) -> bool {
         .await
         .ok()
         .flatten()
-        .is_some()
 }
 
 #[expect(

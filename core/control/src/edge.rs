@@ -53,11 +53,18 @@ pub enum EdgeRequest {
     Certificates,
     /// What was counted.
     Metrics,
+    /// Give me what you listen on: I am the edge that follows you. Until [`EdgeRequest::TookOver`]
+    /// comes on this connection, or the connection ends, the edge serves on and changes nothing.
+    HandOver,
+    /// I serve. The edge stops accepting, lets its visitors finish and ends; on this connection it
+    /// goes on to take tables and to tell which targets it still holds.
+    TookOver,
 }
 
-/// An answer of the edge.
+/// An answer of the edge. Fields that are not known are passed over, so that a control plane can
+/// speak with an edge of a newer version, for example to replace it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum EdgeReply {
     /// The table of this generation, or a newer one, is in force.
     Applied {
@@ -70,16 +77,14 @@ pub enum EdgeReply {
         remaining: Vec<TargetLoad>,
     },
     /// About the edge.
-    Status {
-        /// Its process id.
-        pid: u32,
-        /// The generation in force; 0 before the first table.
-        generation: u64,
-        /// Where it listens for HTTP.
-        http: SocketAddr,
-        /// Where it listens with TLS, when it does.
-        https: Option<SocketAddr>,
+    Status(EdgeStatus),
+    /// With this line come the descriptors of these, in this order (`SCM_RIGHTS`, unix(7)).
+    HandingOver {
+        /// What they are.
+        descriptors: Vec<Handed>,
     },
+    /// The edge accepts no more, neither visitors nor the control plane.
+    HandedOver,
     /// Certificates: all, or the one that was added or removed.
     Certificates {
         /// They, by name.
@@ -97,6 +102,38 @@ pub enum EdgeReply {
     },
 }
 
+/// What an edge says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeStatus {
+    /// Its process id.
+    pub pid: u32,
+    /// The generation in force; 0 before the first table.
+    pub generation: u64,
+    /// Where it listens for HTTP.
+    pub http: SocketAddr,
+    /// Where it listens with TLS, when it does.
+    pub https: Option<SocketAddr>,
+    /// Names its program and its settings: two edges with the same one do the same. Empty for an
+    /// edge that does not say.
+    #[serde(default)]
+    pub identity: String,
+}
+
+/// A descriptor that an edge hands to the one that follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Handed {
+    /// Where visitors come in; its own address says whether with TLS.
+    Visitors,
+    /// Where the control plane comes in.
+    Control,
+    /// The lock of the data folder, held by whoever has the descriptor.
+    Lock,
+    /// The connection to an edge that handed over earlier and still has visitors. It takes
+    /// requests as after [`EdgeRequest::TookOver`].
+    Earlier,
+}
+
 /// A target and the requests it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetLoad {
@@ -110,7 +147,8 @@ pub struct TargetLoad {
 #[derive(Debug)]
 pub struct EdgeClient {
     reader: LineReader<OwnedReadHalf>,
-    writer: LineWriter<OwnedWriteHalf>,
+    /// `None` only while it is dropped.
+    writer: Option<LineWriter<OwnedWriteHalf>>,
 }
 
 impl EdgeClient {
@@ -122,11 +160,32 @@ impl EdgeClient {
         let stream = UnixStream::connect(socket)
             .await
             .map_err(|error| ClientError::not_running("zarpar router", socket, error))?;
+        Ok(EdgeClient::on(stream))
+    }
+
+    /// Speaks on a connection to the edge that is there already.
+    pub fn on(stream: UnixStream) -> EdgeClient {
         let (reader, writer) = stream.into_split();
-        Ok(EdgeClient {
+        EdgeClient {
             reader: LineReader::new(reader),
-            writer: LineWriter::new(writer),
-        })
+            writer: Some(LineWriter::new(writer)),
+        }
+    }
+
+    /// The connection, for handing it to another process between two requests.
+    pub fn stream(&self) -> Option<&UnixStream> {
+        Some(self.writer.as_ref()?.get_ref().as_ref())
+    }
+
+    /// Tells an edge that handed over that it may stop accepting; when this returns, it did.
+    ///
+    /// # Errors
+    /// [`ClientError`]: it did not, and serves on.
+    pub async fn took_over(&mut self) -> Result<(), ClientError> {
+        match self.ask(&EdgeRequest::TookOver).await? {
+            EdgeReply::HandedOver => Ok(()),
+            other => Err(ClientError::unexpected(&other)),
+        }
     }
 
     /// Puts a table in force and returns the generation that is.
@@ -162,29 +221,13 @@ impl EdgeClient {
         }
     }
 
-    /// The edge's process id, generation and address.
+    /// What the edge says of itself.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn status(&mut self) -> Result<(u32, u64, SocketAddr), ClientError> {
+    pub async fn status(&mut self) -> Result<EdgeStatus, ClientError> {
         match self.ask(&EdgeRequest::Status).await? {
-            EdgeReply::Status {
-                pid,
-                generation,
-                http,
-                https: _,
-            } => Ok((pid, generation, http)),
-            other => Err(ClientError::unexpected(&other)),
-        }
-    }
-
-    /// Where the edge listens with TLS, when it does.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn https(&mut self) -> Result<Option<SocketAddr>, ClientError> {
-        match self.ask(&EdgeRequest::Status).await? {
-            EdgeReply::Status { https, .. } => Ok(https),
+            EdgeReply::Status(status) => Ok(status),
             other => Err(ClientError::unexpected(&other)),
         }
     }
@@ -215,11 +258,22 @@ impl EdgeClient {
     }
 
     async fn ask(&mut self, request: &EdgeRequest) -> Result<EdgeReply, ClientError> {
-        self.writer.send(request).await?;
+        let writer = self.writer.as_mut().ok_or(ClientError::Closed)?;
+        writer.send(request).await?;
         match self.reader.next().await? {
             Some(EdgeReply::Refused { text }) => Err(ClientError::Refused { text, code: 1 }),
             Some(reply) => Ok(reply),
             None => Err(ClientError::Closed),
+        }
+    }
+}
+
+impl Drop for EdgeClient {
+    /// The half would end the connection for every process that has a descriptor of it; only ours
+    /// is to be closed.
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.into_inner().forget();
         }
     }
 }

@@ -12,7 +12,7 @@ mod request;
 mod secret;
 
 pub use client::{Client, ClientError};
-pub use edge::{EdgeClient, EdgeReply, EdgeRequest, TargetLoad};
+pub use edge::{EdgeClient, EdgeReply, EdgeRequest, EdgeStatus, Handed, TargetLoad};
 pub use frame::{Bytes64, ClientFrame, Frame, OutputStream};
 pub use lines::{LineError, LineReader, LineWriter, MAX_LINE};
 pub use reply::{

@@ -90,6 +90,21 @@ impl<W: AsyncWrite + Unpin> LineWriter<W> {
         LineWriter { inner }
     }
 
+    /// What it writes to.
+    pub fn get_ref(&self) -> &W {
+        &self.inner
+    }
+
+    /// What it wrote to.
+    pub fn into_inner(self) -> W {
+        self.inner
+    }
+
+    /// What it writes to, for what goes beside the lines.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.inner
+    }
+
     /// Sends one value.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
@@ -153,8 +153,11 @@ impl Files {
         };
         let full = size > 0 && size + lines.len() as u64 > self.max;
         let (mut file, size) = if full {
+            // An edge that follows or precedes us may have done it; once is enough.
+            if is_at(&file, &self.path) {
+                rotate(&self.path)?;
+            }
             drop(file);
-            rotate(&self.path)?;
             open(&self.path)?
         } else {
             (file, size)
@@ -178,6 +181,15 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
         .open(path)?;
     let size = file.metadata()?.len();
     Ok((file, size))
+}
+
+/// Whether the open file is still the one of that name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => same(&open, &named),
+        _ => true,
+    }
 }
 
 /// Moves every file one number up; the oldest one goes.

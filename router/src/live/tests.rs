@@ -24,7 +24,7 @@ fn target_of(live: &Live, number: usize) -> Arc<Target> {
 #[tokio::test]
 async fn the_same_address_keeps_its_target_and_count() {
     let folder = tempfile::tempdir().unwrap();
-    let live = Live::start(folder.path().join("table.json"));
+    let live = Live::start(folder.path().join("table.json"), None).unwrap();
     live.apply(&table(1, &["10.0.0.1:80"])).unwrap();
     let first = target_of(&live, 0);
     let _claim = first.begin().unwrap();
@@ -37,7 +37,7 @@ async fn the_same_address_keeps_its_target_and_count() {
 #[tokio::test]
 async fn an_address_that_returns_while_draining_is_another_target() {
     let folder = tempfile::tempdir().unwrap();
-    let live = Live::start(folder.path().join("table.json"));
+    let live = Live::start(folder.path().join("table.json"), None).unwrap();
     live.apply(&table(1, &["10.0.0.1:80"])).unwrap();
     let claim = target_of(&live, 0).begin().unwrap();
     live.apply(&table(2, &[])).unwrap();
@@ -54,7 +54,7 @@ async fn an_address_that_returns_while_draining_is_another_target() {
 #[tokio::test]
 async fn an_unknown_target_holds_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let live = Live::start(folder.path().join("table.json"));
+    let live = Live::start(folder.path().join("table.json"), None).unwrap();
     let unknown = ["10.9.9.9:1".parse().unwrap()];
     let wait = live.wait_drained(&unknown, Duration::from_secs(3600));
     assert!(wait.await.is_empty());
@@ -64,13 +64,13 @@ async fn an_unknown_target_holds_nothing() {
 fn an_older_generation_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("table.json");
-    let live = Live::start(file.clone());
+    let live = Live::start(file.clone(), None).unwrap();
     live.apply(&table(5, &["10.0.0.5:80"])).unwrap();
     let error = live.apply(&table(4, &["10.0.0.4:80"])).unwrap_err();
     assert!(error.to_string().contains("generation 4"));
     assert_eq!(live.apply(&table(5, &["10.0.0.5:80"])).unwrap(), 5);
     // What was refused must not be on disk either.
-    let again = Live::start(file);
+    let again = Live::start(file, None).unwrap();
     assert_eq!(again.generation(), 5);
     assert_eq!(
         target_of(&again, 0).address(),
@@ -83,7 +83,7 @@ fn a_table_that_cannot_be_saved_is_not_in_force() {
     let folder = tempfile::tempdir().unwrap();
     let blocked = folder.path().join("file");
     fs::write(&blocked, b"").unwrap();
-    let live = Live::start(blocked.join("table.json"));
+    let live = Live::start(blocked.join("table.json"), None).unwrap();
     assert!(matches!(
         live.apply(&table(1, &[])),
         Err(ApplyError::Save { .. })
@@ -107,7 +107,7 @@ fn static_sets_are_shared_and_the_newest_must_exist() {
     let id = index.set_id();
     fs::write(root.join("sets").join(&id), index.to_text()).unwrap();
 
-    let live = Live::start(folder.path().join("table.json"));
+    let live = Live::start(folder.path().join("table.json"), None).unwrap();
     let mut with_sets = table(1, &[]);
     with_sets.routes[0].static_files = Some(StaticRoute {
         url: "/static/".into(),
@@ -138,7 +138,7 @@ fn static_sets_are_shared_and_the_newest_must_exist() {
 #[test]
 fn the_least_loaded_target_is_picked_in_turn() {
     let folder = tempfile::tempdir().unwrap();
-    let live = Live::start(folder.path().join("table.json"));
+    let live = Live::start(folder.path().join("table.json"), None).unwrap();
     live.apply(&table(1, &["10.0.0.1:80", "10.0.0.2:80"]))
         .unwrap();
     let table = live.pointer.load();

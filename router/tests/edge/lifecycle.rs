@@ -25,13 +25,8 @@ fn an_edge_serves_from_its_file_alone() {
     let edge = Edge::start_in(folder, Limits::default());
     assert_eq!(edge.get("/").text(), "hello");
     match edge.ask(&EdgeRequest::Status) {
-        EdgeReply::Status {
-            pid,
-            generation,
-            http,
-            https: _,
-        } => assert_eq!(
-            (pid, generation, http),
+        EdgeReply::Status(status) => assert_eq!(
+            (status.pid, status.generation, status.http),
             (std::process::id(), 1, edge.address)
         ),
         other => panic!("{other:?}"),

@@ -10,6 +10,8 @@ mod backend;
 mod certificates;
 /// Passing requests and answers on.
 mod forward;
+/// An edge that follows another one.
+mod handover;
 /// Start, restart, damaged tables, shutdown, limits.
 mod lifecycle;
 /// Uploaded files.

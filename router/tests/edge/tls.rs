@@ -117,7 +117,7 @@ async fn h2(
     (sender, driver)
 }
 
-fn request(method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>> {
+pub fn request(method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>> {
     Request::builder()
         .method(method)
         .uri(format!("https://a.test{path}"))

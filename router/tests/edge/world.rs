@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use zarpar_control::{EdgeReply, EdgeRequest};
-use zarpar_router::{AccessLog, EdgeConfig, EdgeError, Limits, Listeners, TableSource, bind, run};
+use zarpar_router::{
+    AccessLog, EdgeConfig, EdgeError, Entrance, Limits, Listeners, Succession, TableSource, bind,
+    run, take_over,
+};
 
 use crate::backend::{fields, read_chunked, read_head};
 
@@ -22,8 +25,16 @@ pub struct Edge {
     pub address: SocketAddr,
     pub https: SocketAddr,
     pub folder: TempDir,
+    limits: Limits,
+    running: Option<Running>,
+    /// Those before it, the oldest first.
+    before: Vec<Running>,
+}
+
+/// An edge on its thread.
+struct Running {
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), EdgeError>>>,
+    thread: JoinHandle<Result<(), EdgeError>>,
 }
 
 impl Edge {
@@ -40,36 +51,71 @@ impl Edge {
     }
 
     pub fn start_logging(folder: TempDir, limits: Limits, access_log: Option<AccessLog>) -> Edge {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
+        let http = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let https = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let socket = folder.path().join("router.sock");
         // Left by the edge before.
         let _ = std::fs::remove_file(&socket);
         let control = UnixListener::bind(socket).unwrap();
-        let listeners = Listeners {
-            http: listener,
-            https: Some(bind("127.0.0.1:0".parse().unwrap()).unwrap()),
-        };
-        let https = listeners.https.as_ref().unwrap().local_addr().unwrap();
-        let mut config = EdgeConfig::new(
-            TableSource::Kept(folder.path().join("edge/table.json")),
-            folder.path().join("certificates"),
-        );
-        config.workers = 2;
-        config.limits = limits;
+        let mut config = config(&folder, &limits);
         config.access_log = access_log;
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            run(config, listeners, control, async {
-                let _ = stopped.await;
-            })
-        });
         Edge {
-            address,
-            https,
+            address: http.local_addr().unwrap(),
+            https: https.local_addr().unwrap(),
             folder,
-            stop: Some(stop),
-            thread: Some(thread),
+            limits,
+            running: Some(Running::start(
+                config,
+                Listeners {
+                    http,
+                    https: Some(https),
+                },
+                control,
+                Succession::default(),
+            )),
+            before: Vec::new(),
+        }
+    }
+
+    /// Another edge takes over; this returns when it did.
+    pub fn replace(&mut self) {
+        let next = self.successor();
+        self.before.extend(self.running.replace(next));
+        while self.identity() != self.before.len().to_string() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// The same with an edge that ends at once.
+    pub fn try_replace(&mut self) -> Result<(), EdgeError> {
+        self.successor().thread.join().unwrap()
+    }
+
+    fn successor(&self) -> Running {
+        let taken = take_over(&self.socket()).unwrap().unwrap();
+        let mut entrance = Entrance::default();
+        entrance.extend(taken.visitors);
+        let mut config = config(&self.folder, &self.limits);
+        let number = self.before.len() + 1;
+        config.identity = number.to_string();
+        let listeners = Listeners {
+            http: entrance.open(self.address).unwrap(),
+            https: Some(entrance.open(self.https).unwrap()),
+        };
+        Running::start(config, listeners, taken.control, taken.succession)
+    }
+
+    pub fn identity(&self) -> String {
+        match self.ask(&EdgeRequest::Status) {
+            EdgeReply::Status(status) => status.identity,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until all edges before this one have ended by themselves.
+    pub fn alone(&mut self) {
+        for before in self.before.drain(..) {
+            before.thread.join().unwrap().unwrap();
         }
     }
 
@@ -112,12 +158,17 @@ impl Edge {
 
     /// Sends a line to the control socket as it is.
     pub fn say(&self, line: &[u8]) -> EdgeReply {
-        let mut socket = UnixStream::connect(self.socket()).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.write_all(line).unwrap();
-        let mut reply = String::new();
-        BufReader::new(socket).read_line(&mut reply).unwrap();
-        serde_json::from_str(&reply).unwrap()
+        // Closed without a word: the edge just handed over, and the next one answers.
+        loop {
+            let mut socket = UnixStream::connect(self.socket()).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let said = socket.write_all(line);
+            let mut reply = String::new();
+            let heard = BufReader::new(socket).read_line(&mut reply);
+            if said.is_ok() && heard.is_ok() && !reply.is_empty() {
+                return serde_json::from_str(&reply).unwrap();
+            }
+        }
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -148,12 +199,43 @@ impl Edge {
 
     /// Begins the shutdown.
     pub fn begin_stop(&mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
+        let running = self.running.as_mut().unwrap();
+        running.stop.take().unwrap().send(()).unwrap();
     }
 
     /// Waits for the end of the shutdown.
     pub fn stopped(&mut self) -> Result<(), EdgeError> {
-        self.thread.take().unwrap().join().unwrap()
+        self.running.take().unwrap().thread.join().unwrap()
+    }
+}
+
+fn config(folder: &TempDir, limits: &Limits) -> EdgeConfig {
+    let mut config = EdgeConfig::new(
+        TableSource::Kept(folder.path().join("edge/table.json")),
+        folder.path().join("certificates"),
+    );
+    config.workers = 2;
+    config.limits = limits.clone();
+    config
+}
+
+impl Running {
+    fn start(
+        config: EdgeConfig,
+        listeners: Listeners,
+        control: UnixListener,
+        succession: Succession,
+    ) -> Running {
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            run(config, listeners, control, succession, async {
+                let _ = stopped.await;
+            })
+        });
+        Running {
+            stop: Some(stop),
+            thread,
+        }
     }
 }
 
