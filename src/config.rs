@@ -103,6 +103,9 @@ pub(crate) struct Config {
     pub(crate) access_log: Option<AccessLog>,
     /// The file that was read because `--config` said so.
     pub(crate) file: Option<PathBuf>,
+    /// Where our program was when we started: the same path may hold another version later, and
+    /// the system calls ours deleted then.
+    pub(crate) program: PathBuf,
     /// Further labels of everything made in Docker.
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -192,6 +195,7 @@ impl Config {
                 args.console.as_ref().or(raw.console.as_ref()),
                 "127.0.0.1:7070",
             )?,
+            program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
             labels: raw.engine.labels,
         })
     }

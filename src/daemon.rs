@@ -120,10 +120,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     }
     let instance = Instance::new(instance_id(&layout)?, config.labels.clone());
     edge::ensure(&config, &layout).await?;
-    zarpar_hooks::install(
-        &layout.hooks(),
-        &std::env::current_exe().context("cannot find the zarpar binary")?,
-    )?;
+    zarpar_hooks::install(&layout.hooks(), &config.program)?;
 
     let builder = Builder::new(
         store.clone(),

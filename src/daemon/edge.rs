@@ -171,8 +171,7 @@ fn spawn(config: &Config, layout: &Layout) -> anyhow::Result<std::process::Child
         .append(true)
         .open(&path)
         .with_context(|| format!("cannot open the edge's log `{}`", path.display()))?;
-    let mut command =
-        Command::new(std::env::current_exe().context("cannot find the zarpar binary")?);
+    let mut command = Command::new(&config.program);
     command
         .arg("router")
         .args(

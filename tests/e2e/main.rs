@@ -21,5 +21,6 @@ mod load;
 mod memory;
 mod project;
 mod refusals;
+mod upgrade;
 mod voyage;
 mod world;

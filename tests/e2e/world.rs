@@ -117,7 +117,11 @@ impl World {
     }
 
     pub fn server_command(&self, word: &str) -> Command {
-        let mut command = Command::new(BINARY);
+        self.command_of(Path::new(BINARY), word)
+    }
+
+    fn command_of(&self, binary: &Path, word: &str) -> Command {
+        let mut command = Command::new(binary);
         command
             .arg(word)
             .arg("--config")
@@ -151,7 +155,12 @@ impl World {
     }
 
     pub fn serve(&mut self) {
-        let mut child = self.server_command("serve").spawn().unwrap();
+        self.serve_from(Path::new(BINARY));
+    }
+
+    /// Starts the control plane from this file.
+    pub fn serve_from(&mut self, binary: &Path) {
+        let mut child = self.command_of(binary, "serve").spawn().unwrap();
         until("the console to answer", 60, || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!(
