@@ -49,7 +49,8 @@ pub(crate) struct Listing {
 enum Command {
     /// Run the control plane: pushes, builds, deployments
     Serve(ServerArgs),
-    /// Run the edge: the router that visitors reach (`serve` starts one by itself)
+    /// Run the edge: the router that visitors reach (`serve` starts one by itself); takes over from
+    /// one that runs for the same data folder
     Router {
         #[command(flatten)]
         server: ServerArgs,
