@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use zarpar_control::{ClientError, EdgeClient, EdgeRequest};
+use zarpar_control::{CertificateView, ClientError, EdgeClient, EdgeRequest};
 use zarpar_model::{
-    App, MediaRoute, Release, ReleaseState, Route, RouteTable, StaticRoute, TableError,
+    App, HostName, MediaRoute, Release, ReleaseState, Route, RouteTable, StaticRoute, TableError,
 };
 
 use crate::Builder;
+use crate::env::Site;
 use crate::error::DeployError;
 
 /// An edge that was killed is started again within a second; a table is kept back that long.
@@ -17,6 +18,27 @@ const EDGE_PATIENCE: Duration = Duration::from_secs(10);
 const BODY_LIMIT: u64 = 20 * 1024 * 1024;
 /// Nginx's `proxy_read_timeout`, in milliseconds.
 const RESPONSE_TIMEOUT_MS: u64 = 60_000;
+
+/// What the edge serves with TLS.
+struct Secure {
+    port: u16,
+    certificates: Vec<CertificateView>,
+}
+
+impl Secure {
+    fn serves(&self, host: &str) -> bool {
+        self.certificates
+            .iter()
+            .any(|certificate| certificate.serves(host))
+    }
+
+    fn url(&self, host: &str) -> String {
+        match self.port {
+            443 => format!("https://{host}"),
+            port => format!("https://{host}:{port}"),
+        }
+    }
+}
 
 impl Builder {
     /// Makes the table from the store and puts it in force. Returns when visitors see it.
@@ -48,24 +70,31 @@ impl Builder {
         }
     }
 
-    /// Where visitors find `host`: with TLS once the edge has a certificate for it.
-    pub(crate) async fn site_url(&self, host: &str) -> String {
-        match self.https_port(host).await {
-            Ok(Some(443)) => format!("https://{host}"),
-            Ok(Some(port)) => format!("https://{host}:{port}"),
-            // Without TLS, or without an edge to ask.
-            Ok(None) | Err(_) => self.surroundings.url(host),
-        }
+    /// Where visitors find these hosts: with TLS those that the edge has a certificate for.
+    pub async fn sites(&self, hosts: &[HostName]) -> Vec<Site> {
+        // Without TLS, or without an edge to ask.
+        let secure = self.secure().await.ok().flatten();
+        let site = |host: &HostName| {
+            let host = host.to_string();
+            let url = match &secure {
+                Some(secure) if secure.serves(&host) => secure.url(&host),
+                _ => self.surroundings.url(&host),
+            };
+            Site { host, url }
+        };
+        hosts.iter().map(site).collect()
     }
 
-    async fn https_port(&self, host: &str) -> Result<Option<u16>, ClientError> {
+    async fn secure(&self) -> Result<Option<Secure>, ClientError> {
         let mut edge = EdgeClient::connect(&self.folders.edge_socket).await?;
         let Some(address) = edge.status().await?.https else {
             return Ok(None);
         };
-        let all = edge.certificates(&EdgeRequest::Certificates).await?;
-        let served = all.iter().any(|certificate| certificate.serves(host));
-        Ok(served.then(|| address.port()))
+        let certificates = edge.certificates(&EdgeRequest::Certificates).await?;
+        Ok(Some(Secure {
+            port: address.port(),
+            certificates,
+        }))
     }
 
     async fn send(&self, table: &RouteTable) -> Result<u64, ClientError> {

@@ -1,7 +1,7 @@
 //! The environment of an app's containers: what zarpar injects (the contract in ARCHITECTURE.md)
 //! and the user's own values, which win.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use zarpar_model::{App, CommitId, EnvKey, ReleaseNumber};
 
@@ -32,21 +32,36 @@ impl Surroundings {
     }
 }
 
+/// A host of an app as visitors reach it.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The host.
+    pub host: String,
+    /// With scheme, and with the port unless it is the scheme's own.
+    pub url: String,
+}
+
 /// The whole environment of a container of a release, sorted by name.
 pub(crate) fn environment(
     app: &App,
     own: &BTreeMap<EnvKey, String>,
     secrets: &BTreeMap<EnvKey, String>,
     surroundings: &Surroundings,
-    release: ReleaseNumber,
-    commit: &CommitId,
-    port: u16,
+    sites: &[Site],
+    (release, commit, port): (ReleaseNumber, &CommitId, u16),
 ) -> Vec<(String, String)> {
     let hosts: Vec<&str> = app.domains.iter().map(|host| host.as_str()).collect();
-    let origins = hosts
-        .iter()
-        .map(|host| format!("https://{host},{}", surroundings.url(host)))
-        .collect::<Vec<_>>();
+    let mut origins = Vec::new();
+    for site in sites {
+        origins.extend([
+            format!("https://{}", site.host),
+            surroundings.url(&site.host),
+        ]);
+        // The same again, unless TLS is on a port of its own.
+        origins.push(site.url.clone());
+    }
+    let mut seen = HashSet::new();
+    origins.retain(|origin| seen.insert(origin.clone()));
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     let mut add = |key: &str, value: String| all.insert(key.to_owned(), value);
     add("DEBUG", "False".to_owned());
@@ -54,9 +69,9 @@ pub(crate) fn environment(
     add("CSRF_TRUSTED_ORIGINS", origins.join(","));
     add(
         "SITE_URL",
-        hosts
+        sites
             .first()
-            .map(|host| surroundings.url(host))
+            .map(|site| site.url.clone())
             .unwrap_or_default(),
     );
     add("PORT", port.to_string());

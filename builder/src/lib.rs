@@ -44,7 +44,7 @@ use zarpar_services::Postgres;
 use zarpar_store::Store;
 
 pub use checkout::{Checkout, CheckoutError};
-pub use env::Surroundings;
+pub use env::{Site, Surroundings};
 pub use error::DeployError;
 pub use journal::{Follower, Journal};
 pub use plan::{Plan, PlanError};
@@ -122,11 +122,6 @@ impl Builder {
         &self.engine
     }
 
-    /// The machine and the edge as apps see them.
-    pub fn surroundings(&self) -> &Surroundings {
-        &self.surroundings
-    }
-
     /// The bare repository of an app.
     pub fn repository(&self, app: &AppName) -> PathBuf {
         self.folders.repositories.join(format!("{app}.git"))
@@ -143,7 +138,7 @@ impl Builder {
     }
 
     /// The environment of a release's containers, with the secrets, hosts and address of now.
-    pub(crate) fn environment(
+    pub(crate) async fn environment(
         &self,
         app: &App,
         own: &BTreeMap<EnvKey, String>,
@@ -152,7 +147,9 @@ impl Builder {
         port: u16,
     ) -> Result<Vec<(String, String)>, DeployError> {
         let secrets = self.store.secrets(&app.name)?;
-        let all = env::environment(app, own, &secrets, &self.surroundings, number, commit, port);
+        let sites = self.sites(&app.domains).await;
+        let release = (number, commit, port);
+        let all = env::environment(app, own, &secrets, &self.surroundings, &sites, release);
         Ok(all)
     }
 

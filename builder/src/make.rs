@@ -62,7 +62,7 @@ impl Builder {
         let number = self.durable(|store| store.reserve_release(&app.name, deployment.id))?;
         let env = self.store.env(&app.name)?;
         let port = port(&plan, &image);
-        let containers_env = self.environment(app, &env, number, commit, port)?;
+        let containers_env = self.environment(app, &env, number, commit, port).await?;
         let draft = Draft {
             journal: Some(&self.journal),
             app,
@@ -106,7 +106,7 @@ impl Builder {
     }
 
     /// A new release that repeats a kept one: same image, static set and settings.
-    pub(crate) fn repeat(
+    pub(crate) async fn repeat(
         &self,
         deployment: &Deployment,
         app: &App,
@@ -118,7 +118,9 @@ impl Builder {
             .release(&app.name, of)?
             .ok_or_else(|| missing(app, &format!("release `{of}`")))?;
         let number = self.durable(|store| store.reserve_release(&app.name, deployment.id))?;
-        let containers_env = self.environment(app, &env, number, &kept.commit, kept.port)?;
+        let containers_env = self
+            .environment(app, &env, number, &kept.commit, kept.port)
+            .await?;
         let release = Release {
             number,
             deployment: deployment.id,

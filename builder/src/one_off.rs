@@ -29,7 +29,9 @@ impl Builder {
             .release(app, active)?
             .ok_or_else(|| missing("active release"))?;
         let own = self.store.release_env(app, active)?;
-        let env = self.environment(&record, &own, active, &release.commit, release.port)?;
+        let env = self
+            .environment(&record, &own, active, &release.commit, release.port)
+            .await?;
         let media = self.instance.volume(app, "media");
         let spec = ContainerSpec {
             image: release.image.clone(),

@@ -57,12 +57,12 @@ impl Builder {
             }
             DeploymentKind::Rollback { to } => {
                 let env = self.store.release_env(&app.name, *to)?;
-                self.repeat(deployment, &app, *to, env)?
+                self.repeat(deployment, &app, *to, env).await?
             }
             DeploymentKind::Restart => {
                 let active = app.active.ok_or_else(|| missing(&app, "active release"))?;
                 let env = self.store.env(&app.name)?;
-                self.repeat(deployment, &app, active, env)?
+                self.repeat(deployment, &app, active, env).await?
             }
         };
         let release = made.release;
@@ -204,10 +204,8 @@ impl Builder {
         if let Some(set) = &release.static_set {
             self.compress_later(app, set);
         }
-        let address = match draft.app.domains.first() {
-            Some(host) => self.site_url(host.as_str()).await,
-            None => String::new(),
-        };
+        let sites = self.sites(&draft.app.domains).await;
+        let address = sites.first().map_or("", |site| &site.url);
         Ok(format!("{} is live: {address}", release.number))
     }
 

@@ -97,7 +97,9 @@ impl Builder {
             return Ok(());
         };
         let own = self.store.release_env(&app.name, active)?;
-        let env = self.environment(app, &own, active, &release.commit, release.port)?;
+        let env = self
+            .environment(app, &own, active, &release.commit, release.port)
+            .await?;
         let draft = self.draft(app, &release, env, None);
         let mut targets = Vec::new();
         for process in std::iter::once(&ProcessName::web()).chain(release.project.processes.keys())

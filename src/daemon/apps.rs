@@ -57,7 +57,7 @@ impl Daemon {
             }
             return Err(error);
         }
-        answer.reply(&self.view(&self.app(&name)?)?).await
+        answer.reply(&self.view(&self.app(&name)?).await?).await
     }
 
     async fn furnish(
@@ -88,19 +88,15 @@ impl Daemon {
     }
 
     pub(crate) async fn app_list(&self, answer: &mut Answer) -> anyhow::Result<u8> {
-        let apps = self.store.apps()?;
-        answer
-            .reply(
-                &apps
-                    .iter()
-                    .map(|app| self.view(app))
-                    .collect::<anyhow::Result<Vec<_>>>()?,
-            )
-            .await
+        let mut views = Vec::new();
+        for app in self.store.apps()? {
+            views.push(self.view(&app).await?);
+        }
+        answer.reply(&views).await
     }
 
     pub(crate) async fn app_info(&self, answer: &mut Answer, name: &AppName) -> anyhow::Result<u8> {
-        answer.reply(&self.view(&self.app(name)?)?).await
+        answer.reply(&self.view(&self.app(name)?).await?).await
     }
 
     pub(crate) async fn app_destroy(
@@ -128,7 +124,7 @@ impl Daemon {
         Ok(0)
     }
 
-    fn view(&self, app: &App) -> anyhow::Result<AppView> {
+    async fn view(&self, app: &App) -> anyhow::Result<AppView> {
         let active = match app.active {
             Some(active) => self.store.release(&app.name, active)?,
             None => None,
@@ -140,14 +136,17 @@ impl Daemon {
             }
             Some(_) => "live",
         };
-        let host = app.domains.first().map_or("", |host| host.as_str());
+        let sites = self.builder.sites(&app.domains).await;
         Ok(AppView {
             name: app.name.to_string(),
             state: state.to_owned(),
             release: active.as_ref().map(|release| release.number.to_string()),
             commit: active.as_ref().map(|release| release.commit.to_string()),
             domains: app.domains.iter().map(ToString::to_string).collect(),
-            url: self.builder.surroundings().url(host),
+            url: sites
+                .first()
+                .map(|site| site.url.clone())
+                .unwrap_or_default(),
             branch: app.branch.to_string(),
             postgres: app.postgres,
             remote: format!("http://{}/git/{}.git", self.console, app.name),

@@ -109,8 +109,25 @@ fn a_certificate_of_ones_own_is_served_from_the_command_on() {
     project.write("VERSION", "2");
     project.commit("2");
     let shown = text(&project.push(&remote));
-    let live = format!("v2 is live: https://app.localhost:{}", world.https);
-    assert!(shown.contains(&live), "{shown}");
+    let url = format!("https://app.localhost:{}", world.https);
+    assert!(shown.contains(&format!("v2 is live: {url}")), "{shown}");
+    assert_eq!(
+        world.json(&["apps", "info", "app", "--json"])["url"],
+        url.as_str()
+    );
+    let env = world.ok(&[
+        "run",
+        "app",
+        "--",
+        "sh",
+        "-c",
+        "echo $SITE_URL $CSRF_TRUSTED_ORIGINS",
+    ]);
+    let http = format!("http://app.localhost:{}", world.http);
+    assert_eq!(
+        env.trim(),
+        format!("{url} https://app.localhost,{http},{url}")
+    );
 
     // Neither the control plane's death nor the edge's own matters.
     world.kill_serve();
