@@ -1,5 +1,5 @@
-//! `Accept-Encoding` (RFC 9110, 12.5.3) for files whose codings are made beforehand: which of
-//! them a client wants, and in which order. Reads without a single allocation, and what it cannot
+//! `Accept-Encoding` (RFC 9110, 12.5.3): which codings a client wants, and in which order; of files
+//! whose variants are made beforehand, and of answers compressed on their way (gzip). Reads without a single allocation, and what it cannot
 //! read counts as not said.
 
 use http::HeaderMap;
@@ -51,11 +51,12 @@ pub(crate) fn preferred(headers: &HeaderMap) -> impl Iterator<Item = Coding> + u
         .map(|(_, coding)| coding)
 }
 
-/// Whether files of a media type may have variants; those that are compressed already have none.
+/// Whether something of a media type gets smaller; what is compressed already does not.
 pub(crate) fn is_compressible(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or(content_type);
     essence.starts_with("text/")
         || essence.ends_with("json")
+        || essence.ends_with("javascript")
         || essence.ends_with("xml")
         || matches!(
             essence,

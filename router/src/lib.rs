@@ -12,6 +12,7 @@ mod acme;
 mod bind;
 mod certificate;
 mod certificates;
+mod compress;
 mod conditional;
 mod config;
 mod content_type;

@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, req
 use http_body::Body;
 use hyper::body::Incoming;
 
+use crate::compress::{CompressedBody, Wish};
 use crate::headers::{self, Origin};
 use crate::host::Host;
 use crate::live::LiveRoute;
@@ -42,6 +43,7 @@ pub(crate) async fn forward(
     }
     let upgrade = Upgrade::asked(&mut request);
     let is_head = *request.method() == Method::HEAD;
+    let wish = Wish::of(is_head, request.headers());
     let progress = Progress::new();
     let mut outgoing = prepare(visitor, host, &route, request, &upgrade, &progress);
     let repeatable = upgrade.is_none() && is_repeatable(&outgoing);
@@ -75,7 +77,9 @@ pub(crate) async fn forward(
             }
         };
         match send(&mut sender, outgoing, &progress, route.response_timeout).await {
-            Ok(response) => return answer(visitor, response, is_head, upgrade, sender, claim),
+            Ok(response) => {
+                return answer(visitor, response, is_head, wish, upgrade, sender, claim);
+            }
             Err(SendError::NotSent(request)) if connects < CONNECTS => {
                 outgoing = *request;
                 use_kept = false;
@@ -186,6 +190,7 @@ fn answer(
     visitor: &Rc<Visitor>,
     response: Response<Incoming>,
     is_head: bool,
+    wish: Wish,
     upgrade: Option<Upgrade>,
     sender: Sender,
     claim: Claim,
@@ -197,11 +202,19 @@ fn answer(
     }
     let (mut parts, incoming) = response.into_parts();
     let absent = headers::describes_absent_body(is_head, parts.status);
+    let compressed = wish.settle(
+        parts.status,
+        incoming.size_hint().exact(),
+        &mut parts.headers,
+    );
     headers::to_visitor(&mut parts.headers, absent);
     parts.version = Version::HTTP_11;
     let body = AppBody::new(incoming, sender, visitor.worker.pool.clone(), claim);
-    Ok(Response::from_parts(
-        parts,
-        ReplyBody::new(Content::App(body)),
-    ))
+    let content = if compressed && !absent {
+        let gzip = visitor.worker.gzip.clone();
+        Content::Compressed(Box::new(CompressedBody::new(body, gzip)))
+    } else {
+        Content::App(body)
+    };
+    Ok(Response::from_parts(parts, ReplyBody::new(content)))
 }

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::compress::{CompressedBody, GzipError};
 use crate::file_body::FileBody;
 use crate::pool::{Pool, Sender};
 use crate::seen::Seen;
@@ -32,6 +33,8 @@ pub(crate) enum Content {
     Bytes(Bytes),
     File(FileBody),
     App(AppBody),
+    /// Boxed, so that the others do not grow by it.
+    Compressed(Box<CompressedBody>),
 }
 
 /// The body of an app's answer, with what is to be given back at its end.
@@ -50,6 +53,8 @@ pub(crate) enum ReplyError {
     App(#[from] hyper::Error),
     #[error("a file cannot be read to its end")]
     File(#[from] std::io::Error),
+    #[error(transparent)]
+    Gzip(#[from] GzipError),
 }
 
 impl ReplyBody {
@@ -87,7 +92,15 @@ impl AppBody {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    /// Whether the app has sent all of it.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         if let Poll::Ready(frame) = &polled {
             self.ended = match frame {
@@ -120,6 +133,7 @@ impl Content {
                 .poll(cx)
                 .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk?)))),
             Content::App(app) => app.poll(cx).map(|frame| frame.map(|frame| Ok(frame?))),
+            Content::Compressed(body) => body.poll(cx),
         }
     }
 }
@@ -148,7 +162,8 @@ impl Body for ReplyBody {
             Content::Empty => true,
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::File(file) => file.left() == 0,
-            Content::App(app) => app.incoming.is_end_stream(),
+            Content::App(app) => app.is_end_stream(),
+            Content::Compressed(body) => body.is_end_stream(),
         }
     }
 
@@ -158,6 +173,8 @@ impl Body for ReplyBody {
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::File(file) => SizeHint::with_exact(file.left()),
             Content::App(app) => app.incoming.size_hint(),
+            // How far it shrinks shows at the end.
+            Content::Compressed(_) => SizeHint::default(),
         }
     }
 }

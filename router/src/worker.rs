@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::acme::Challenges;
 use crate::certificates::Certificates;
+use crate::compress::Gzip;
 use crate::config::Limits;
 use crate::departure::{Departure, Grace};
 use crate::h2::{self, OnThisThread};
@@ -64,6 +65,7 @@ pub(crate) struct Worker {
     certificates: Arc<Certificates>,
     pub(crate) challenges: Arc<Challenges>,
     pub(crate) ids: RequestIds,
+    pub(crate) gzip: Rc<Gzip>,
     pub(crate) watch: Rc<Watch>,
     /// Where visitors find us with TLS, when they do.
     https: Option<u16>,
@@ -111,6 +113,7 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         certificates: setup.certificates,
         challenges: setup.challenges,
         ids: RequestIds::new(),
+        gzip: Rc::default(),
         watch: Rc::new(setup.watch),
         https: port,
         // A token of its own: connections wait on it without a lock shared by threads.

@@ -8,6 +8,8 @@ mod abuse;
 mod backend;
 /// Certificates that come and go.
 mod certificates;
+/// Answers that are compressed on their way.
+mod compress;
 /// Passing requests and answers on.
 mod forward;
 /// An edge that follows another one.

@@ -5,6 +5,7 @@
 )]
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,15 @@ pub async fn connect(
     name: &str,
     config: &Arc<ClientConfig>,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(edge.https).await?;
+    connect_to(edge.https, name, config).await
+}
+
+pub async fn connect_to(
+    address: SocketAddr,
+    name: &str,
+    config: &Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(config.clone())
         .connect(name, stream)
@@ -101,11 +110,18 @@ pub fn wait<T>(work: impl Future<Output = T>) -> T {
         .expect("an end in time")
 }
 
-async fn h2(
+pub async fn h2(
     edge: &Edge,
     trusted: &CertificateDer<'static>,
 ) -> (http2::SendRequest<Full<Bytes>>, tokio::task::JoinHandle<()>) {
-    let stream = connect(edge, "a.test", &config(trusted, &["h2"], &[&TLS13]))
+    h2_to(edge.https, trusted).await
+}
+
+pub async fn h2_to(
+    address: SocketAddr,
+    trusted: &CertificateDer<'static>,
+) -> (http2::SendRequest<Full<Bytes>>, tokio::task::JoinHandle<()>) {
+    let stream = connect_to(address, "a.test", &config(trusted, &["h2"], &[&TLS13]))
         .await
         .unwrap();
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
