@@ -156,8 +156,13 @@ fn tags(mut text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// A field with one date; more than one is no condition (13.1.3, 13.1.4).
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
-    let time = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
+    let mut all = headers.get_all(name).iter();
+    let (Some(only), None) = (all.next(), all.next()) else {
+        return None;
+    };
+    let time = httpdate::parse_http_date(only.to_str().ok()?).ok()?;
     Some(
         time.duration_since(UNIX_EPOCH)
             .map_or(0, |age| age.as_secs()),
@@ -218,6 +223,10 @@ mod tests {
         check(&[("if-modified-since", LATER)], NotModified);
         check(&[("if-modified-since", EARLIER)], Whole);
         check(&[("if-modified-since", "yesterday")], Whole);
+        check(
+            &[("if-modified-since", DATE), ("if-modified-since", DATE)],
+            Whole,
+        );
         // The tag decides when both are there.
         check(
             &[("if-none-match", "\"x\""), ("if-modified-since", DATE)],
@@ -229,6 +238,13 @@ mod tests {
         check(&[("if-match", "\"x\"")], PreconditionFailed);
         check(&[("if-unmodified-since", DATE)], Whole);
         check(&[("if-unmodified-since", EARLIER)], PreconditionFailed);
+        check(
+            &[
+                ("if-unmodified-since", EARLIER),
+                ("if-unmodified-since", EARLIER),
+            ],
+            Whole,
+        );
         check(
             &[("if-match", "\"abc\""), ("if-unmodified-since", EARLIER)],
             Whole,
