@@ -14,6 +14,8 @@ mod forward;
 mod lifecycle;
 /// Uploaded files.
 mod media;
+/// The same requests to nginx.
+mod nginx;
 /// Apps that fail, and what is tried again.
 mod retry;
 /// What is counted and written down.
