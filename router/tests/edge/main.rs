@@ -28,6 +28,8 @@ mod static_files;
 mod swap;
 /// TLS, certificates, HTTP/2.
 mod tls;
+/// TLS as a scanner sees it.
+mod tls_scan;
 /// WebSocket tunnels.
 mod upgrade;
 /// An edge, its control socket and a client of raw bytes.
