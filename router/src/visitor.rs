@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::address_cap::Place;
 use crate::h2;
 use crate::headers::Scheme;
 use crate::service;
@@ -32,6 +33,7 @@ pub(crate) struct Visitor {
     /// Held until the connection, or the tunnel it became, is closed.
     _open: Open,
     _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Visitor {
@@ -40,6 +42,7 @@ impl Visitor {
         peer: IpAddr,
         scheme: Scheme,
         permit: OwnedSemaphorePermit,
+        place: Place,
     ) -> Rc<Visitor> {
         // An IPv4 visitor on an IPv6 listener is still an IPv4 visitor.
         let address = HeaderValue::try_from(peer.to_canonical().to_string())
@@ -51,6 +54,7 @@ impl Visitor {
             _open: worker.opened(),
             worker,
             _permit: permit,
+            _place: place,
         })
     }
 }

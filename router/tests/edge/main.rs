@@ -4,6 +4,8 @@
 
 /// Visitors who mean harm.
 mod abuse;
+/// The share of one address.
+mod address_cap;
 /// Apps that answer what a test tells them to.
 mod backend;
 /// Certificates that come and go.
