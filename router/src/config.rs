@@ -86,6 +86,11 @@ pub struct Limits {
     pub write_idle: Duration,
     /// Open connections of visitors, over all workers.
     pub connections: usize,
+    /// Open connections of one IPv4 address or IPv6 /64, over all workers; 0: no limit.
+    pub connections_per_address: usize,
+    /// Whether visitors on this machine (127.0.0.0/8, `::1`) are free of that limit: a proxy
+    /// beside the edge brings everybody's requests.
+    pub loopback_is_exempt: bool,
     /// How long a connection to an app may take to open.
     pub connect: Duration,
     /// How long a connection to an app is kept for reuse; below gunicorn's two seconds, so that
@@ -114,6 +119,10 @@ impl Default for Limits {
             body_idle: Duration::from_secs(30),
             write_idle: Duration::from_secs(30),
             connections: 4096,
+            // A sixteenth of all, so that it takes sixteen machines to have them all. Some forty
+            // browsers with HTTP/1.1 (six each) or 256 with HTTP/2 behind one address translation.
+            connections_per_address: 256,
+            loopback_is_exempt: true,
             connect: Duration::from_secs(2),
             upstream_idle: Duration::from_secs(1),
             upstream_kept: 32,

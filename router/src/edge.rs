@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access_log::Writer;
 use crate::acme::Challenges;
+use crate::address_cap::AddressCap;
 use crate::certificates::Certificates;
 use crate::config::{EdgeConfig, TableSource};
 use crate::control::{self, Addresses, Edge};
@@ -200,6 +201,7 @@ fn start_workers(
 ) -> Result<UnboundedReceiver<usize>, EdgeError> {
     let (ending, ended) = unbounded_channel();
     let free = Arc::new(Semaphore::new(config.limits.connections));
+    let addresses = Arc::new(AddressCap::new(&config.limits));
     for number in 0..config.workers.max(1) {
         let setup = WorkerSetup {
             http: clone(&listeners.http)?,
@@ -211,6 +213,7 @@ fn start_workers(
             watch: Watch::new(live.metrics(), number, access_log.and_then(Writer::log)),
             limits: config.limits.clone(),
             free: free.clone(),
+            addresses: addresses.clone(),
             departure: departure.clone(),
         };
         let ending = Ending {

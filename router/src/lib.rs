@@ -9,6 +9,7 @@
 mod accept_encoding;
 mod access_log;
 mod acme;
+mod address_cap;
 mod bind;
 mod certificate;
 mod certificates;

@@ -33,6 +33,8 @@ pub(crate) struct Metrics {
     connections: [Connections; SHARDS],
     /// Lines of the access log that were not written.
     dropped: AtomicU64,
+    /// Connections of addresses that had as many as they may.
+    refused: AtomicU64,
 }
 
 /// The counters of one app.
@@ -80,6 +82,7 @@ impl Default for Metrics {
             nobody: Arc::new(AppMetrics::new(NOBODY)),
             connections: Default::default(),
             dropped: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         }
     }
 }
@@ -109,6 +112,11 @@ impl Metrics {
         self.connections[worker % SHARDS]
             .closed
             .fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection that its address may not have.
+    pub(crate) fn connection_refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 
     /// Counts lines of the access log that were not written.

@@ -90,6 +90,10 @@ impl Watch {
     pub(crate) fn connection_closed(&self) {
         self.metrics.connection_closed(self.worker);
     }
+
+    pub(crate) fn connection_refused(&self) {
+        self.metrics.connection_refused();
+    }
 }
 
 impl Seen {

@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::address_cap::Place;
 use crate::h2;
 use crate::headers::Scheme;
 use crate::service;
@@ -36,6 +37,7 @@ pub(crate) struct Visitor {
     /// Held until the connection, or the tunnel it became, is closed.
     _open: Open,
     _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Visitor {
@@ -44,6 +46,7 @@ impl Visitor {
         peer: IpAddr,
         scheme: Scheme,
         permit: OwnedSemaphorePermit,
+        place: Place,
     ) -> Rc<Visitor> {
         // An IPv4 visitor on an IPv6 listener is still an IPv4 visitor.
         let address = HeaderValue::try_from(peer.to_canonical().to_string())
@@ -55,6 +58,7 @@ impl Visitor {
             _open: worker.opened(),
             worker,
             _permit: permit,
+            _place: place,
         })
     }
 }

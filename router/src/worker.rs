@@ -1,6 +1,6 @@
 //! A worker thread: accepts visitors and serves them, sharing with the other workers only the
 //! listening sockets, the certificates, the pointer to the table, the counters of the targets and the number of
-//! free connections. It ends when it was told to and its last visitor left, or the limit is over.
+//! free connections, over all and for each address. It ends when it was told to and its last visitor left, or the limit is over.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::Cache;
 use hyper::server::conn::{http1, http2};
 use rustix::io::Errno;
+use rustix::net::sockopt;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -21,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::acme::Challenges;
+use crate::address_cap::AddressCap;
 use crate::certificates::Certificates;
 use crate::compress::Gzip;
 use crate::config::Limits;
@@ -52,6 +54,8 @@ pub(crate) struct WorkerSetup {
     pub(crate) limits: Limits,
     /// Free connections of the whole edge.
     pub(crate) free: Arc<Semaphore>,
+    /// Connections of each address.
+    pub(crate) addresses: Arc<AddressCap>,
     pub(crate) departure: Arc<Departure>,
 }
 
@@ -135,7 +139,12 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         let Some((stream, peer, scheme, permit)) = accepted else {
             continue;
         };
-        let visitor = Visitor::new(worker.clone(), peer, scheme, permit);
+        let Some(place) = setup.addresses.take(peer) else {
+            worker.watch.connection_refused();
+            refuse(stream);
+            continue;
+        };
+        let visitor = Visitor::new(worker.clone(), peer, scheme, permit, place);
         match scheme {
             Scheme::Http => connections.spawn_local(visitor::serve(visitor, stream)),
             Scheme::Https => {
@@ -183,6 +192,13 @@ async fn accept(
             }
             None
         }
+    }
+}
+
+/// Ends a connection with a reset: a farewell would cost the kernel a minute of memory for each.
+fn refuse(stream: TcpStream) {
+    if let Err(error) = sockopt::set_socket_linger(&stream, Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a refused connection is closed in the usual way");
     }
 }
 

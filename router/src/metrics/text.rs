@@ -14,6 +14,7 @@ const SECONDS: &str = "zarpar_edge_request_seconds";
 const IN_FLIGHT: &str = "zarpar_edge_in_flight";
 const BYTES: &str = "zarpar_edge_response_bytes_total";
 const CONNECTIONS: &str = "zarpar_edge_connections";
+const REFUSED: &str = "zarpar_edge_connections_refused_total";
 const DROPPED: &str = "zarpar_edge_access_log_dropped_total";
 const EXPIRY: &str = "zarpar_certificate_expiry_timestamp_seconds";
 
@@ -39,6 +40,12 @@ impl Metrics {
             shard.opened.load(Relaxed).saturating_sub(closed)
         });
         text.sample(CONNECTIONS, &[], connections.sum::<u64>());
+        text.family(
+            REFUSED,
+            "counter",
+            "Connections refused because their address had as many as it may.",
+        );
+        text.sample(REFUSED, &[], self.refused.load(Relaxed));
         text.family(
             DROPPED,
             "counter",
@@ -216,9 +223,9 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("# TYPE"))
             .collect();
-        assert_eq!(types.len(), 7);
+        assert_eq!(types.len(), 8);
         types.sort_unstable();
         types.dedup();
-        assert_eq!(types.len(), 7);
+        assert_eq!(types.len(), 8);
     }
 }

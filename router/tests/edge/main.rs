@@ -4,6 +4,8 @@
 
 /// Visitors who mean harm.
 mod abuse;
+/// The share of one address.
+mod address_cap;
 /// Apps that answer what a test tells them to.
 mod backend;
 /// Certificates that come and go.
@@ -18,6 +20,8 @@ mod handover;
 mod lifecycle;
 /// Uploaded files.
 mod media;
+/// The same requests to nginx.
+mod nginx;
 /// Apps that fail, and what is tried again.
 mod retry;
 /// What is counted and written down.
@@ -30,6 +34,8 @@ mod static_files;
 mod swap;
 /// TLS, certificates, HTTP/2.
 mod tls;
+/// TLS as a scanner sees it.
+mod tls_scan;
 /// WebSocket tunnels.
 mod upgrade;
 /// An edge, its control socket and a client of raw bytes.

@@ -39,7 +39,7 @@ pub fn put_set(folder: &Path, files: &[(&str, &[u8])]) -> String {
 }
 
 /// Puts something beside the content that begins with `first`.
-fn put_beside(edge: &Edge, first: u8, extension: &str, bytes: &[u8]) {
+pub fn put_beside(edge: &Edge, first: u8, extension: &str, bytes: &[u8]) {
     let name = format!("{first:02x}").repeat(32);
     let blobs = edge.folder.path().join("static/blobs").join(&name[..2]);
     fs::write(blobs.join(format!("{name}.{extension}")), bytes).unwrap();

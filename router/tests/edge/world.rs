@@ -302,26 +302,7 @@ impl Client {
 
     /// `None` when the connection ends before or in the answer.
     pub fn try_answer(&mut self, is_head: bool) -> Option<Answer> {
-        let head = read_head(&mut self.reader)?;
-        let length: Option<usize> = fields(&head, "content-length")
-            .first()
-            .map(|length| length.parse().unwrap());
-        let bodiless =
-            is_head || head.starts_with("HTTP/1.1 304") || head.starts_with("HTTP/1.1 204");
-        let body = if bodiless {
-            Vec::new()
-        } else if !fields(&head, "transfer-encoding").is_empty() {
-            read_chunked(&mut self.reader)?
-        } else if let Some(length) = length {
-            let mut body = vec![0; length];
-            self.reader.read_exact(&mut body).ok()?;
-            body
-        } else {
-            let mut body = Vec::new();
-            self.reader.read_to_end(&mut body).ok()?;
-            body
-        };
-        Some(Answer { head, body })
+        read_answer(&mut self.reader, is_head)
     }
 
     /// Asserts that nothing more comes and the connection ends.
@@ -338,4 +319,27 @@ impl Client {
     pub fn close(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
+}
+
+/// Reads an answer, to a HEAD or not; `None` when the stream ends before or in it.
+pub fn read_answer(reader: &mut impl BufRead, is_head: bool) -> Option<Answer> {
+    let head = read_head(reader)?;
+    let length: Option<usize> = fields(&head, "content-length")
+        .first()
+        .map(|length| length.parse().unwrap());
+    let bodiless = is_head || head.starts_with("HTTP/1.1 304") || head.starts_with("HTTP/1.1 204");
+    let body = if bodiless {
+        Vec::new()
+    } else if !fields(&head, "transfer-encoding").is_empty() {
+        read_chunked(reader)?
+    } else if let Some(length) = length {
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        body
+    } else {
+        let mut body = Vec::new();
+        reader.read_to_end(&mut body).ok()?;
+        body
+    };
+    Some(Answer { head, body })
 }
