@@ -221,7 +221,7 @@ fn run_router(config: &Config, table: Option<RouteTable>) -> anyhow::Result<()> 
         zarpar_router::EdgeConfig {
             acme: config.acme.clone(),
             access_log: config.access_log.clone(),
-            ..zarpar_router::EdgeConfig::new(table, layout.certificates())
+            ..zarpar_router::EdgeConfig::new(table, layout.certificates(), layout.uploads())
         },
         listeners,
         control,

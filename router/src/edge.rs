@@ -24,6 +24,7 @@ use crate::error::EdgeError;
 use crate::live::Live;
 use crate::ordering::Ordering;
 use crate::seen::Watch;
+use crate::spool::Spool;
 use crate::tls;
 use crate::worker::{self, WorkerSetup};
 
@@ -170,6 +171,7 @@ fn start_workers(
 ) -> Result<UnboundedReceiver<usize>, EdgeError> {
     let (ending, ended) = unbounded_channel();
     let free = Arc::new(Semaphore::new(config.limits.connections));
+    let spool = Arc::new(Spool::start(config.uploads.clone(), &config.limits));
     for number in 0..config.workers.max(1) {
         let setup = WorkerSetup {
             http: clone(&listeners.http)?,
@@ -179,6 +181,7 @@ fn start_workers(
             challenges: secured.challenges.clone(),
             table: live.pointer(),
             watch: Watch::new(live.metrics(), number, access_log.and_then(Writer::log)),
+            spool: spool.clone(),
             limits: config.limits.clone(),
             free: free.clone(),
             stopping: stopping.clone(),

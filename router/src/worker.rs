@@ -29,6 +29,7 @@ use crate::live::{LiveRoute, LiveTable, TablePointer};
 use crate::pool::Pool;
 use crate::request_id::RequestIds;
 use crate::seen::Watch;
+use crate::spool::Spool;
 use crate::visitor::{self, Visitor};
 
 /// The largest request head in bytes.
@@ -47,6 +48,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) challenges: Arc<Challenges>,
     pub(crate) table: TablePointer,
     pub(crate) watch: Watch,
+    pub(crate) spool: Arc<Spool>,
     pub(crate) limits: Limits,
     /// Free connections of the whole edge.
     pub(crate) free: Arc<Semaphore>,
@@ -64,6 +66,7 @@ pub(crate) struct Worker {
     pub(crate) challenges: Arc<Challenges>,
     pub(crate) ids: RequestIds,
     pub(crate) watch: Rc<Watch>,
+    pub(crate) spool: Arc<Spool>,
     /// Where visitors find us with TLS, when they do.
     https: Option<u16>,
     pub(crate) stopping: CancellationToken,
@@ -108,6 +111,7 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         challenges: setup.challenges,
         ids: RequestIds::new(),
         watch: Rc::new(setup.watch),
+        spool: setup.spool,
         https: port,
         // A token of its own: connections wait on it without a lock shared by threads.
         stopping: setup.stopping.child_token(),

@@ -54,6 +54,7 @@ impl Edge {
         let mut config = EdgeConfig::new(
             TableSource::Kept(folder.path().join("edge/table.json")),
             folder.path().join("certificates"),
+            folder.path().join("edge/uploads"),
         );
         config.workers = 2;
         config.limits = limits;
