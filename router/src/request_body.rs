@@ -55,6 +55,8 @@ pub(crate) enum RequestBodyError {
     Stalled,
     #[error("the visitor's connection broke")]
     Broken(#[from] hyper::Error),
+    #[error("the visitor took the request back")]
+    TakenBack,
     #[error("the body cannot be read back from its file")]
     Lost(#[source] std::io::Error),
 }
@@ -65,7 +67,7 @@ impl RequestBodyError {
         match self {
             RequestBodyError::TooLarge => Page::TooLarge,
             RequestBodyError::Stalled => Page::RequestTimeout,
-            RequestBodyError::Broken(_) => Page::BadRequest,
+            RequestBodyError::Broken(_) | RequestBodyError::TakenBack => Page::BadRequest,
             RequestBodyError::Lost(_) => Page::NoRoom,
         }
     }
@@ -145,6 +147,11 @@ impl Streaming {
         self.progress.moved();
         let data = match frame.transpose()?.map(Frame::into_data) {
             Some(Ok(data)) => data,
+            // A reset that names no error reads like an end, and the app would take a part of the
+            // body for all of it (HTTP/1 has no such end: it breaks the connection).
+            None if self.activity.is_multiplexed() && !self.incoming.is_end_stream() => {
+                return Poll::Ready(Some(Err(RequestBodyError::TakenBack)));
+            }
             // Trailers end here: they could name any field past the rules for the head.
             Some(Err(_)) | None => {
                 self.activity.set_unread(false);

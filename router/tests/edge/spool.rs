@@ -12,8 +12,12 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::version::TLS13;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 use zarpar_router::Limits;
 
+use crate::abuse::raw::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, fields, frame, preface, streams,
+};
 use crate::backend::{Backend, nobody, raw, read_head, write_whole};
 use crate::tls::{config, connect, secured, wait};
 use crate::world::{Client, Edge, PATIENCE, route};
@@ -214,6 +218,58 @@ fn http_2_uploads_arrive_byte_for_byte() {
     let seen = &app.seen()[0];
     assert!(seen.body == body);
     assert_eq!(seen.field("content-length"), [LARGE.to_string()]);
+}
+
+/// A reset that names no error is no end of a body either.
+#[test]
+fn an_http_2_body_that_was_taken_back_reaches_no_app() {
+    let app = Backend::saying("ok");
+    let edge = Edge::with_targets(&[app.address]);
+    let a = secured(&edge);
+    let tls = config(&a.der, &["h2"], &[&TLS13]);
+    for (generation, streaming) in [(2, false), (3, true)] {
+        let mut route = route(&[app.address]);
+        route["stream_requests"] = json!(streaming);
+        edge.apply(generation, json!([route]));
+        wait(async {
+            for reason in [0_u32, 8] {
+                let mut stream = connect(&edge, "a.test", &tls).await.unwrap();
+                let mut bytes = preface(&[]);
+                for number in streams().take(10) {
+                    bytes.extend(frame(HEADERS, END_HEADERS, number, &fields(3, "/back")));
+                    bytes.extend(frame(DATA, 0, number, b"half"));
+                }
+                stream.write_all(&bytes).await.unwrap();
+                // Where it streams, the app has the first half of them.
+                let held = if streaming { 10 } else { 0 };
+                until("the first half", || {
+                    edge.drain(app.address, Duration::ZERO) == held
+                });
+                let mut bytes = Vec::new();
+                for number in streams().take(10) {
+                    bytes.extend(frame(RST_STREAM, 0, number, &reason.to_be_bytes()));
+                }
+                let get = fields(2, "/whole");
+                bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 21, &get));
+                stream.write_all(&bytes).await.unwrap();
+                until("the request behind them", || {
+                    let seen = app.seen();
+                    seen.iter()
+                        .filter(|seen| seen.line().contains("/whole"))
+                        .count()
+                        == usize::from(streaming) * 2 + if reason == 0 { 1 } else { 2 }
+                });
+                until("no request", || {
+                    edge.drain(app.address, Duration::ZERO) == 0
+                });
+            }
+        });
+    }
+    let whole = app.seen();
+    assert!(
+        whole.iter().all(|seen| seen.line().contains("/whole")),
+        "{whole:?}"
+    );
 }
 
 #[test]
