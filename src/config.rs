@@ -252,6 +252,10 @@ impl Layout {
         self.root.join("edge").join("table.json")
     }
 
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.root.join("edge").join("uploads")
+    }
+
     pub(crate) fn certificates(&self) -> PathBuf {
         self.root.join("certificates")
     }

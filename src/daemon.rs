@@ -235,7 +235,7 @@ fn run_router(config: &Config, table: Option<RouteTable>) -> anyhow::Result<()> 
             acme: config.acme.clone(),
             access_log: config.access_log.clone(),
             identity: edge::identity(config),
-            ..zarpar_router::EdgeConfig::new(table, layout.certificates())
+            ..zarpar_router::EdgeConfig::new(table, layout.certificates(), layout.uploads())
         },
         listeners,
         control,

@@ -148,6 +148,7 @@ impl Builder {
             static_files: active.and_then(|active| self.static_route(app, active, &releases)),
             media,
             maintenance: app.maintenance,
+            stream_requests: active.is_some_and(|release| release.project.web.stream_requests),
             body_limit: BODY_LIMIT,
             response_timeout_ms: RESPONSE_TIMEOUT_MS,
         })

@@ -17,6 +17,9 @@ pub struct EdgeConfig {
     pub table: TableSource,
     /// Where certificates and their keys are kept, `<data>/certificates`.
     pub certificates: PathBuf,
+    /// Where large request bodies wait until they are whole, `<data>/edge/uploads`. The edge owns
+    /// the folder and empties it at start.
+    pub uploads: PathBuf,
     /// How certificates are ordered; `None`: they are not.
     pub acme: Option<AcmeSettings>,
     /// How the access log is kept; `None`: there is none.
@@ -31,10 +34,11 @@ pub struct EdgeConfig {
 
 impl EdgeConfig {
     /// The defaults: as many workers as processors, at most four.
-    pub fn new(table: TableSource, certificates: PathBuf) -> EdgeConfig {
+    pub fn new(table: TableSource, certificates: PathBuf, uploads: PathBuf) -> EdgeConfig {
         EdgeConfig {
             table,
             certificates,
+            uploads,
             acme: None,
             access_log: None,
             identity: String::new(),
@@ -82,6 +86,15 @@ pub struct Limits {
     pub idle: Duration,
     /// The longest pause while a visitor sends a body.
     pub body_idle: Duration,
+    /// Memory a request body may take until it is whole, in bytes; more of it goes to disk (nginx:
+    /// 16 KiB, kamal-proxy: 1 MB).
+    pub body_memory: usize,
+    /// The same over all bodies; who finds it used up goes to disk with less.
+    pub bodies_memory: u64,
+    /// What all bodies may take on disk, in bytes; one that finds no room is refused.
+    pub bodies_disk: u64,
+    /// Free bytes that bodies leave on their file system.
+    pub disk_reserve: u64,
     /// The longest pause in which a visitor takes nothing of an answer.
     pub write_idle: Duration,
     /// Open connections of visitors, over all workers.
@@ -117,6 +130,10 @@ impl Default for Limits {
             header_read: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body_idle: Duration::from_secs(30),
+            body_memory: 64 * 1024,
+            bodies_memory: 8 * 1024 * 1024,
+            bodies_disk: 4 * 1024 * 1024 * 1024,
+            disk_reserve: 256 * 1024 * 1024,
             write_idle: Duration::from_secs(30),
             connections: 4096,
             // A sixteenth of all, so that it takes sixteen machines to have them all. Some forty

@@ -28,6 +28,7 @@ use crate::live::Live;
 use crate::ordering::Ordering;
 use crate::predecessors::Predecessors;
 use crate::seen::Watch;
+use crate::spool::Spool;
 use crate::takeover::Succession;
 use crate::tls;
 use crate::worker::{self, WorkerSetup};
@@ -202,6 +203,7 @@ fn start_workers(
     let (ending, ended) = unbounded_channel();
     let free = Arc::new(Semaphore::new(config.limits.connections));
     let addresses = Arc::new(AddressCap::new(&config.limits));
+    let spool = Arc::new(Spool::start(config.uploads.clone(), &config.limits));
     for number in 0..config.workers.max(1) {
         let setup = WorkerSetup {
             http: clone(&listeners.http)?,
@@ -211,6 +213,7 @@ fn start_workers(
             challenges: secured.challenges.clone(),
             table: live.pointer(),
             watch: Watch::new(live.metrics(), number, access_log.and_then(Writer::log)),
+            spool: spool.clone(),
             limits: config.limits.clone(),
             free: free.clone(),
             addresses: addresses.clone(),

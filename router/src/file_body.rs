@@ -27,8 +27,13 @@ pub(crate) struct FileBody {
 
 impl FileBody {
     pub(crate) fn new(file: File, part: Range<u64>) -> FileBody {
+        FileBody::shared(Arc::new(file), part)
+    }
+
+    /// For a file that another holds too.
+    pub(crate) fn shared(file: Arc<File>, part: Range<u64>) -> FileBody {
         FileBody {
-            file: Arc::new(file),
+            file,
             position: part.start,
             left: part.end.saturating_sub(part.start),
             reading: None,

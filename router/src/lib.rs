@@ -47,6 +47,7 @@ mod seen;
 mod send;
 mod service;
 mod site_path;
+mod spool;
 mod stall;
 mod static_files;
 mod static_set;

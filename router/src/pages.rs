@@ -23,6 +23,7 @@ pub(crate) enum Page {
     Unavailable,
     Maintenance,
     GatewayTimeout,
+    NoRoom,
 }
 
 impl Page {
@@ -102,6 +103,10 @@ impl Page {
             Page::GatewayTimeout => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "The site took too long to answer. Please try again in a moment.",
+            ),
+            Page::NoRoom => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "The server has no room for what was sent at the moment. Please try again later.",
             ),
         }
     }

@@ -4,12 +4,16 @@
 //! OPTIONS without a body rides on a kept connection, because only it may be sent again when the
 //! app closed that connection in the same instant; everything else gets a connection of its own,
 //! which on a bridge of the same machine costs less than one failed order.
+//!
+//! The app's first byte comes after the visitor's last one, unless the route says otherwise: until
+//! then no target is held and no connection open, so a slow upload keeps neither a worker of the
+//! app busy nor a drain waiting.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::TRANSFER_ENCODING;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -23,6 +27,8 @@ use crate::pool::Sender;
 use crate::reply::{AppBody, Content, ReplyBody};
 use crate::request_body::{Progress, RequestBody};
 use crate::send::{SendError, page_for, send};
+use crate::service;
+use crate::spool::gather;
 use crate::target::Claim;
 use crate::upgrade::Upgrade;
 use crate::visitor::Visitor;
@@ -41,11 +47,34 @@ pub(crate) async fn forward(
     if request.body().size_hint().lower() > route.body_limit {
         return Err(Page::TooLarge);
     }
+    if route.targets.is_empty() {
+        // Before the body, which would be for nobody.
+        return Err(Page::Unavailable);
+    }
     let upgrade = Upgrade::asked(&mut request);
     let is_head = *request.method() == Method::HEAD;
     let wish = Wish::of(is_head, request.headers());
     let progress = Progress::new();
-    let mut outgoing = prepare(visitor, host, &route, request, &upgrade, &progress);
+    let (mut head, incoming) = request.into_parts();
+    let mut body = RequestBody::new(
+        incoming,
+        route.body_limit,
+        visitor.worker.limits.body_idle,
+        progress.clone(),
+        visitor.activity.clone(),
+    );
+    if !(body.is_end_stream() || route.stream_requests || upgrade.is_some()) {
+        body = gather(body, &visitor.worker.spool, &progress).await?;
+        // It may have come in chunks.
+        let length = HeaderValue::from(body.size_hint().lower());
+        head.headers.insert(CONTENT_LENGTH, length);
+        // That may have taken minutes, and another release may be live by now.
+        route = visitor.worker.route(host.name()).ok_or(Page::NotFound)?;
+        if route.maintenance {
+            return Ok(service::maintenance(&route));
+        }
+    }
+    let mut outgoing = prepare(visitor, host, head, body, &upgrade);
     let repeatable = upgrade.is_none() && is_repeatable(&outgoing);
 
     let pool = &visitor.worker.pool;
@@ -125,20 +154,16 @@ fn claim(
 fn prepare(
     visitor: &Visitor,
     host: &Host,
-    route: &LiveRoute,
-    request: Request<Incoming>,
+    head: request::Parts,
+    body: RequestBody,
     upgrade: &Option<Upgrade>,
-    progress: &Rc<Progress>,
 ) -> Request<RequestBody> {
-    let (
-        request::Parts {
-            method,
-            uri,
-            headers: mut fields,
-            ..
-        },
-        incoming,
-    ) = request.into_parts();
+    let request::Parts {
+        method,
+        uri,
+        headers: mut fields,
+        ..
+    } = head;
     let origin = Origin {
         address: &visitor.address,
         scheme: visitor.scheme,
@@ -146,13 +171,6 @@ fn prepare(
     };
     let protocol = upgrade.as_ref().map(Upgrade::protocol);
     headers::to_app(&mut fields, &origin, protocol);
-    let body = RequestBody::new(
-        incoming,
-        route.body_limit,
-        visitor.worker.limits.body_idle,
-        progress.clone(),
-        visitor.activity.clone(),
-    );
     if !body.is_end_stream() && body.size_hint().exact().is_none() {
         // Said aloud, because hyper leaves out the body of a GET of unknown length.
         fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

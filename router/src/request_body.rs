@@ -1,5 +1,5 @@
-//! A visitor's body on its way to the app: counted against the route's limit, cut when the
-//! visitor pauses too long, never held in memory.
+//! A visitor's body: counted against the route's limit and cut when the visitor pauses too long
+//! while it arrives. It goes to the app as it comes, or whole once `spool` has gathered it.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -13,11 +13,19 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::pages::Page;
+use crate::spool::Whole;
 use crate::visitor_io::Activity;
 
 /// The body.
 pub(crate) struct RequestBody {
-    incoming: Option<Streaming>,
+    content: Content,
+}
+
+enum Content {
+    Empty,
+    Streaming(Streaming),
+    Whole(Whole),
 }
 
 struct Streaming {
@@ -47,6 +55,22 @@ pub(crate) enum RequestBodyError {
     Stalled,
     #[error("the visitor's connection broke")]
     Broken(#[from] hyper::Error),
+    #[error("the visitor took the request back")]
+    TakenBack,
+    #[error("the body cannot be read back from its file")]
+    Lost(#[source] std::io::Error),
+}
+
+impl RequestBodyError {
+    /// What the visitor is told.
+    pub(crate) fn page(&self) -> Page {
+        match self {
+            RequestBodyError::TooLarge => Page::TooLarge,
+            RequestBodyError::Stalled => Page::RequestTimeout,
+            RequestBodyError::Broken(_) | RequestBodyError::TakenBack => Page::BadRequest,
+            RequestBodyError::Lost(_) => Page::NoRoom,
+        }
+    }
 }
 
 impl Progress {
@@ -55,6 +79,12 @@ impl Progress {
             last: Cell::new(Instant::now()),
             waits_for_visitor: Cell::new(false),
         })
+    }
+
+    /// A piece went on; nobody keeps the other waiting.
+    pub(crate) fn moved(&self) {
+        self.waits_for_visitor.set(false);
+        self.last.set(Instant::now());
     }
 
     /// Since when the app alone keeps us waiting.
@@ -69,7 +99,16 @@ impl Progress {
 
 impl RequestBody {
     pub(crate) fn empty() -> RequestBody {
-        RequestBody { incoming: None }
+        RequestBody {
+            content: Content::Empty,
+        }
+    }
+
+    /// One that is here to its last byte.
+    pub(crate) fn whole(whole: Whole) -> RequestBody {
+        RequestBody {
+            content: Content::Whole(whole),
+        }
     }
 
     /// Passes `incoming` on, at most `limit` bytes of it, pausing at most `idle`.
@@ -84,7 +123,7 @@ impl RequestBody {
             return RequestBody::empty();
         }
         RequestBody {
-            incoming: Some(Streaming {
+            content: Content::Streaming(Streaming {
                 incoming,
                 room: limit,
                 idle,
@@ -105,10 +144,14 @@ impl Streaming {
             return self.wait(cx).map(|()| Some(Err(RequestBodyError::Stalled)));
         };
         self.timer = None;
-        self.progress.waits_for_visitor.set(false);
-        self.progress.last.set(Instant::now());
+        self.progress.moved();
         let data = match frame.transpose()?.map(Frame::into_data) {
             Some(Ok(data)) => data,
+            // A reset that names no error reads like an end, and the app would take a part of the
+            // body for all of it (HTTP/1 has no such end: it breaks the connection).
+            None if self.activity.is_multiplexed() && !self.incoming.is_end_stream() => {
+                return Poll::Ready(Some(Err(RequestBodyError::TakenBack)));
+            }
             // Trailers end here: they could name any field past the rules for the head.
             Some(Err(_)) | None => {
                 self.activity.set_unread(false);
@@ -143,23 +186,31 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        match &mut self.incoming {
-            Some(streaming) => streaming.poll(cx),
-            None => Poll::Ready(None),
+        match &mut self.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Streaming(streaming) => streaming.poll(cx),
+            Content::Whole(whole) => whole.poll(cx).map(|piece| {
+                Some(piece?.map(Frame::data).map_err(|error| {
+                    tracing::error!(%error, "a request body cannot be read back from its file");
+                    RequestBodyError::Lost(error)
+                }))
+            }),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming
-            .as_ref()
-            .is_none_or(|streaming| streaming.incoming.is_end_stream())
+        match &self.content {
+            Content::Empty => true,
+            Content::Streaming(streaming) => streaming.incoming.is_end_stream(),
+            Content::Whole(whole) => whole.left() == 0,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming
-            .as_ref()
-            .map_or(SizeHint::with_exact(0), |streaming| {
-                streaming.incoming.size_hint()
-            })
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Streaming(streaming) => streaming.incoming.size_hint(),
+            Content::Whole(whole) => SizeHint::with_exact(whole.left()),
+        }
     }
 }

@@ -57,9 +57,7 @@ pub(crate) fn page_for(error: &hyper::Error) -> Page {
     let mut source = error.source();
     while let Some(cause) = source {
         match cause.downcast_ref::<RequestBodyError>() {
-            Some(RequestBodyError::TooLarge) => return Page::TooLarge,
-            Some(RequestBodyError::Stalled) => return Page::RequestTimeout,
-            Some(RequestBodyError::Broken(_)) => return Page::BadRequest,
+            Some(error) => return error.page(),
             None => source = cause.source(),
         }
     }

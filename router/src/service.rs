@@ -108,7 +108,7 @@ async fn dispatch(
 }
 
 /// The app's own page when it shipped one among its static files, else ours.
-fn maintenance(route: &LiveRoute) -> Response<ReplyBody> {
+pub(crate) fn maintenance(route: &LiveRoute) -> Response<ReplyBody> {
     let own = route.static_files.as_ref();
     match own.and_then(|files| files.page(MAINTENANCE)) {
         Some(content) => Page::Maintenance.reply_with(content),

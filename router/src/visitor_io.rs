@@ -63,6 +63,11 @@ impl Activity {
         self.becomes_tunnel();
     }
 
+    /// Whether requests come between each other; a tunnel has no more of them.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.turn.load(Relaxed) == TUNNEL
+    }
+
     fn next_turn(&self) {
         let turn = self.turn.load(Relaxed);
         if turn != TUNNEL {

@@ -33,6 +33,7 @@ use crate::live::{LiveRoute, LiveTable, TablePointer};
 use crate::pool::Pool;
 use crate::request_id::RequestIds;
 use crate::seen::Watch;
+use crate::spool::Spool;
 use crate::visitor::{self, Visitor};
 
 /// The largest request head in bytes.
@@ -51,6 +52,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) challenges: Arc<Challenges>,
     pub(crate) table: TablePointer,
     pub(crate) watch: Watch,
+    pub(crate) spool: Arc<Spool>,
     pub(crate) limits: Limits,
     /// Free connections of the whole edge.
     pub(crate) free: Arc<Semaphore>,
@@ -71,6 +73,7 @@ pub(crate) struct Worker {
     pub(crate) ids: RequestIds,
     pub(crate) gzip: Rc<Gzip>,
     pub(crate) watch: Rc<Watch>,
+    pub(crate) spool: Arc<Spool>,
     /// Where visitors find us with TLS, when they do.
     https: Option<u16>,
     pub(crate) stopping: CancellationToken,
@@ -119,6 +122,7 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         ids: RequestIds::new(),
         gzip: Rc::default(),
         watch: Rc::new(setup.watch),
+        spool: setup.spool,
         https: port,
         // A token of its own: connections wait on it without a lock shared by threads.
         stopping: setup.departure.begun.child_token(),

@@ -71,6 +71,8 @@ pub struct WebConfig {
     /// How long an old container may take to end its requests.
     #[serde(with = "span")]
     pub drain: Duration,
+    /// Whether request bodies go to the app as they come, not once they have arrived whole.
+    pub stream_requests: bool,
     /// `[web.health]`.
     pub health: HealthConfig,
 }
@@ -82,6 +84,7 @@ impl Default for WebConfig {
             port: None,
             scale: 1,
             drain: Duration::from_secs(30),
+            stream_requests: false,
             health: HealthConfig::default(),
         }
     }

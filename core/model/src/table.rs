@@ -45,6 +45,10 @@ pub struct Route {
     /// refuses what it does not know.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub maintenance: bool,
+    /// Whether request bodies go to the app as they come, for apps that read them on the way. Else
+    /// the app gets a request once it has arrived whole. Left out as `maintenance` is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream_requests: bool,
     /// The largest request body in bytes (20 MB unless the app says otherwise).
     #[serde(default = "default_body_limit")]
     pub body_limit: u64,
@@ -158,6 +162,19 @@ mod tests {
         );
         assert_eq!(table.routes[0].body_limit, 20 * 1024 * 1024);
         assert!(table.check().unwrap_err().to_string().contains("`x.test`"));
+    }
+
+    /// An edge that has not been restarted yet refuses what it does not know.
+    #[test]
+    fn what_is_not_asked_for_is_not_said() {
+        let mut table = table(
+            r#"{"routes": [{"app": "a", "hosts": ["x.test"], "targets": [], "stream_requests": true}]}"#,
+        );
+        let said = |table: &RouteTable| serde_json::to_string(table).unwrap();
+        assert!(said(&table).contains("\"stream_requests\":true"));
+        table.routes[0].stream_requests = false;
+        let said = said(&table);
+        assert!(!said.contains("stream_requests") && !said.contains("maintenance"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod normal;
 /// An edge apart.
 pub mod process;
 /// Frames by hand.
-mod raw;
+pub mod raw;
 /// Too little of everything.
 mod waiting;
 

@@ -159,7 +159,7 @@ fn answers_stream() {
 }
 
 #[test]
-fn request_bodies_stream() {
+fn request_bodies_stream_when_asked() {
     let (arrived, first) = mpsc::channel::<Vec<u8>>();
     let app = raw(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -172,7 +172,10 @@ fn request_bodies_stream() {
         }
         write_whole(&mut stream, "got it");
     });
-    let edge = Edge::with_targets(&[app]);
+    let edge = Edge::start();
+    let mut streaming = route(&[app]);
+    streaming["stream_requests"] = json!(true);
+    edge.apply(1, json!([streaming]));
     let mut client = edge.client();
     client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8\r\n\r\none,");
     assert_eq!(first.recv_timeout(PATIENCE).unwrap(), b"one,");
@@ -184,7 +187,16 @@ fn request_bodies_stream() {
 #[test]
 fn bodies_in_chunks_arrive_whole_with_every_method() {
     let app = Backend::saying("ok");
-    let edge = Edge::with_targets(&[app.address]);
+    let edge = Edge::start();
+    let mut streaming = route(&[app.address]);
+    streaming["stream_requests"] = json!(true);
+    for (generation, route) in [(1, route(&[app.address])), (2, streaming)] {
+        edge.apply(generation, json!([route]));
+        chunks_with_every_method(&edge, &app, generation == 2);
+    }
+}
+
+fn chunks_with_every_method(edge: &Edge, app: &Backend, streaming: bool) {
     for method in ["POST", "GET", "DELETE"] {
         let mut client = edge.client();
         client.send(format!(
@@ -196,7 +208,13 @@ fn bodies_in_chunks_arrive_whole_with_every_method() {
         assert_eq!(client.answer().text(), "ok");
         let seen = app.seen().pop().unwrap();
         assert_eq!(seen.body, b"abcde", "{method}");
-        assert_eq!(seen.field("transfer-encoding"), ["chunked"]);
+        if streaming {
+            assert_eq!(seen.field("transfer-encoding"), ["chunked"]);
+            assert!(seen.field("content-length").is_empty());
+        } else {
+            assert_eq!(seen.field("content-length"), ["5"]);
+            assert!(seen.field("transfer-encoding").is_empty());
+        }
         assert!(seen.field("expect").is_empty());
     }
 }
@@ -207,8 +225,15 @@ fn a_body_over_the_limit_is_refused_before_and_while_it_arrives() {
     let edge = Edge::start();
     let mut limited = route(&[app.address]);
     limited["body_limit"] = json!(10);
-    edge.apply(1, json!([limited]));
+    for (generation, streaming) in [(1, false), (2, true)] {
+        limited["stream_requests"] = json!(streaming);
+        edge.apply(generation, json!([limited]));
+        refused_before_and_while_it_arrives(&edge);
+    }
+    assert_eq!(app.seen().len(), 4);
+}
 
+fn refused_before_and_while_it_arrives(edge: &Edge) {
     let post = |body: &str, framing: &str| {
         edge.ask_http(&format!(
             "POST / HTTP/1.1\r\nHost: a.test\r\n{framing}\r\n\r\n{body}"
@@ -219,7 +244,6 @@ fn a_body_over_the_limit_is_refused_before_and_while_it_arrives() {
     let chunked = "Transfer-Encoding: chunked";
     assert_eq!(post("a\r\n0123456789\r\n0\r\n\r\n", chunked).status(), 200);
     assert_eq!(post("b\r\n0123456789a\r\n0\r\n\r\n", chunked).status(), 413);
-    assert_eq!(app.seen().len(), 2);
 
     // The answer is read although much of the body was still on its way.
     let mut client = edge.client();

@@ -118,10 +118,15 @@ fn slow_visitors_are_cut() {
     for client in [&mut silent, &mut slow, &mut kept] {
         client.expect_end();
     }
-    let mut body = edge.client();
-    body.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nab");
-    assert_eq!(body.answer().status(), 408);
-    body.expect_end();
+    let mut streaming = route(&[app.address]);
+    streaming["stream_requests"] = json!(true);
+    for (generation, route) in [(2, route(&[app.address])), (3, streaming)] {
+        edge.apply(generation, json!([route]));
+        let mut body = edge.client();
+        body.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nab");
+        assert_eq!(body.answer().status(), 408);
+        body.expect_end();
+    }
 }
 
 #[test]

@@ -28,6 +28,8 @@ mod retry;
 mod seen;
 /// Requests made to be read in two ways.
 mod smuggling;
+/// Slow uploads.
+mod spool;
 /// Static files.
 mod static_files;
 /// New tables under load, and drains.

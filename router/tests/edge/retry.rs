@@ -120,11 +120,14 @@ fn a_slow_upload_is_not_a_slow_app() {
     let edge = Edge::start();
     let mut slow = route(&[app.address]);
     slow["response_timeout_ms"] = json!(500);
-    edge.apply(1, json!([slow]));
-    let mut client = edge.client();
-    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nsl");
-    // One pause that is longer than the app may take.
-    std::thread::sleep(Duration::from_millis(800));
-    client.send("ow");
-    assert_eq!(client.answer().text(), "thanks");
+    for (generation, streaming) in [(1, false), (2, true)] {
+        slow["stream_requests"] = json!(streaming);
+        edge.apply(generation, json!([slow]));
+        let mut client = edge.client();
+        client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nsl");
+        // One pause that is longer than the app may take.
+        std::thread::sleep(Duration::from_millis(800));
+        client.send("ow");
+        assert_eq!(client.answer().text(), "thanks");
+    }
 }

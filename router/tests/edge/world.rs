@@ -213,6 +213,7 @@ fn config(folder: &TempDir, limits: &Limits) -> EdgeConfig {
     let mut config = EdgeConfig::new(
         TableSource::Kept(folder.path().join("edge/table.json")),
         folder.path().join("certificates"),
+        folder.path().join("edge/uploads"),
     );
     config.workers = 2;
     config.limits = limits.clone();

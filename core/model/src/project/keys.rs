@@ -18,6 +18,7 @@ pub(super) const KNOWN: &[&str] = &[
     "web.port",
     "web.scale",
     "web.drain",
+    "web.stream_requests",
     "web.health.path",
     "web.health.timeout",
     "web.health.interval",

@@ -29,6 +29,7 @@ fn every_known_key_is_read() {
         port = 9000
         scale = 2
         drain = "10s"
+        stream_requests = true
         [web.health]
         path = "/salud/"
         timeout = "2m"
@@ -48,6 +49,7 @@ fn every_known_key_is_read() {
     "#;
     let config = ProjectConfig::from_toml(text).unwrap();
     assert_eq!(config.web.drain, Duration::from_secs(10));
+    assert!(config.web.stream_requests);
     assert_eq!(config.web.health.timeout, Duration::from_secs(120));
     assert!(!config.web.health.status.contains(302));
     assert_eq!(

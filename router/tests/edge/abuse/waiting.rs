@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::raw::*;
-use super::{GET, MIB, POST, SHORT, again_and_again, all_hung_up, withstand};
+use super::{FLOOD, GET, MIB, POST, SHORT, again_and_again, all_hung_up, withstand};
 
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -230,4 +230,34 @@ fn other_protocols_where_tls_is_spoken() {
         })
         .await;
     });
+}
+
+/// Each has sent a megabyte of a body and sends on, a byte at a time; all of it waits on disk.
+#[test]
+fn slow_uploads() {
+    withstand(64 * MIB, None, async |doors| {
+        let mut opening = JoinSet::new();
+        let mut open = JoinSet::new();
+        for _ in 0..200 {
+            let door = doors.one.clone();
+            opening.spawn(async move {
+                let mut stream = door.enter().await.unwrap();
+                let head = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2000000\r\n\r\n";
+                stream.write_all(head.as_bytes()).await.unwrap();
+                stream.write_all(&vec![b'x'; 1_000_000]).await.unwrap();
+                stream
+            });
+            if opening.len() >= 2 {
+                open.spawn(trickle(opening.join_next().await.unwrap().unwrap()));
+            }
+        }
+        let ended = timeout(FLOOD, open.join_next()).await;
+        assert!(ended.is_err(), "the edge hung up on a slow upload");
+    });
+}
+
+async fn trickle<S: AsyncWrite + Unpin>(mut stream: S) {
+    while stream.write_all(b"x").await.is_ok() && stream.flush().await.is_ok() {
+        sleep(PAUSE).await;
+    }
 }
