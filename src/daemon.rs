@@ -221,6 +221,10 @@ fn run_router(config: &Config, table: Option<RouteTable>) -> anyhow::Result<()> 
         zarpar_router::EdgeConfig {
             acme: config.acme.clone(),
             access_log: config.access_log.clone(),
+            limits: zarpar_router::Limits {
+                connections_per_address: config.connections_per_address,
+                ..zarpar_router::Limits::default()
+            },
             ..zarpar_router::EdgeConfig::new(table, layout.certificates())
         },
         listeners,
