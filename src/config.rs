@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use zarpar_model::RouteTable;
-use zarpar_router::{AccessLog, AcmeSettings, LineFormat};
+use zarpar_router::{AccessLog, AcmeSettings, Limits, LineFormat};
 
 /// Where the file is looked for when `--config` does not say.
 pub(crate) const DEFAULT_FILE: &str = "/etc/zarpar/zarpar.toml";
@@ -63,12 +63,13 @@ struct RawAcme {
     look_up_names: Option<bool>,
 }
 
-/// What the edge writes down.
+/// What the edge writes down, and what a visitor may have of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawEdge {
     access_log: RawAccessLog,
     access_log_static: bool,
+    connections_per_address: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -101,6 +102,8 @@ pub(crate) struct Config {
     pub(crate) acme: Option<AcmeSettings>,
     /// How the access log is kept, when it is.
     pub(crate) access_log: Option<AccessLog>,
+    /// Open connections of one visitor's address at the edge; 0: no limit.
+    pub(crate) connections_per_address: usize,
     /// The file that was read because `--config` said so.
     pub(crate) file: Option<PathBuf>,
     /// Where our program was when we started: the same path may hold another version later, and
@@ -120,7 +123,7 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static` of `[edge]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
@@ -187,6 +190,10 @@ impl Config {
             data,
             acme,
             access_log,
+            connections_per_address: raw
+                .edge
+                .connections_per_address
+                .unwrap_or(Limits::default().connections_per_address),
             file: args.config.clone(),
             http,
             https,
@@ -348,4 +355,40 @@ fn address(
         key,
         found: text.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn resolve(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("zarpar.toml");
+        std::fs::write(&file, text).unwrap();
+        Config::resolve(&ServerArgs {
+            config: Some(file),
+            data: None,
+            http: None,
+            https: None,
+            console: None,
+        })
+    }
+
+    #[test]
+    fn connections_of_one_address() {
+        for (text, expected) in [
+            ("", 256),
+            ("[edge]\nconnections_per_address = 1000", 1000),
+            ("[edge]\nconnections_per_address = 0", 0),
+        ] {
+            let config = resolve(text).unwrap();
+            assert_eq!(config.connections_per_address, expected, "{text}");
+        }
+        for wrong in ["-1", "\"many\"", "1.5"] {
+            let error = resolve(&format!("[edge]\nconnections_per_address = {wrong}"));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("(0: no limit) of `[edge]`"), "{error}");
+        }
+    }
 }

@@ -235,6 +235,10 @@ fn run_router(config: &Config, table: Option<RouteTable>) -> anyhow::Result<()> 
             acme: config.acme.clone(),
             access_log: config.access_log.clone(),
             identity: edge::identity(config),
+            limits: zarpar_router::Limits {
+                connections_per_address: config.connections_per_address,
+                ..zarpar_router::Limits::default()
+            },
             ..zarpar_router::EdgeConfig::new(table, layout.certificates(), layout.uploads())
         },
         listeners,

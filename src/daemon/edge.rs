@@ -37,11 +37,11 @@ pub(crate) fn identity(config: &Config) -> String {
         },
     );
     let mut settings = DefaultHasher::new();
-    format!(
-        "{:?}",
-        (config.http, config.https, &config.acme, &config.access_log)
-    )
-    .hash(&mut settings);
+    let told = (
+        (config.http, config.https, config.connections_per_address),
+        (&config.acme, &config.access_log),
+    );
+    format!("{told:?}").hash(&mut settings);
     format!("{program} {:016x}", settings.finish())
 }
 
