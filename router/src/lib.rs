@@ -35,6 +35,7 @@ mod redirect;
 mod reply;
 mod request_body;
 mod request_id;
+mod rotation;
 mod safety;
 mod seen;
 mod send;

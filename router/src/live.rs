@@ -19,9 +19,10 @@ use zarpar_model::{Route, RouteTable, StaticRoute, TableError};
 use crate::media::Media;
 use crate::metrics::{AppMetrics, Metrics};
 use crate::persist;
+use crate::rotation::{self, Standing};
 use crate::static_files::StaticFiles;
 use crate::static_set::{StaticSet, StaticSetError};
-use crate::target::Target;
+use crate::target::{Choice, Target};
 
 /// What workers read: the pointer to the table in force.
 pub(crate) type TablePointer = Arc<ArcSwap<LiveTable>>;
@@ -328,16 +329,43 @@ impl Register {
 }
 
 impl LiveRoute {
-    /// The least loaded target, in turn among equals; not `avoid` when there is another.
-    pub(crate) fn pick(&self, avoid: Option<SocketAddr>) -> Option<&Arc<Target>> {
+    /// The least loaded target of those in the rotation, in turn among equals; not `avoid` when
+    /// there is another. When all are out, all are in: a try may help, a refusal helps nobody
+    /// (Envoy's panic threshold).
+    pub(crate) fn pick<'a>(&'a self, avoid: Option<SocketAddr>) -> Option<Choice<'a>> {
         let count = self.targets.len();
         if count <= 1 {
-            return self.targets.first();
+            let standing = Standing::Only;
+            return self
+                .targets
+                .first()
+                .map(|target| Choice { target, standing });
         }
         let start = self.turn.fetch_add(1, Relaxed);
-        (0..count)
-            .map(|step| &self.targets[start.wrapping_add(step) % count])
-            .min_by_key(|target| (Some(target.address()) == avoid, target.requests()))
+        let all = (0..count).map(|step| &self.targets[start.wrapping_add(step) % count]);
+        let is_out = |target: &Arc<Target>| target.rotation().is_out();
+        // Who failed to connect once has waited enough and is not sent to find out.
+        if avoid.is_none() && self.targets.iter().any(is_out) {
+            let now = rotation::now();
+            let trial = |target: &'a Arc<Target>| {
+                let standing = target.rotation().try_again(now)?;
+                Some(Choice { target, standing })
+            };
+            if let Some(trial) = all.clone().find_map(trial) {
+                return Some(trial);
+            }
+        }
+        let load = |target: &&Arc<Target>| {
+            let avoided = Some(target.address()) == avoid;
+            (is_out(target), avoided, target.requests())
+        };
+        let target = all.min_by_key(load)?;
+        let standing = if is_out(target) {
+            Standing::LastResort
+        } else {
+            Standing::In
+        };
+        Some(Choice { target, standing })
     }
 }
 

@@ -3,11 +3,14 @@
 //! What can never happen: a request sent twice that could do something twice. Only a GET, HEAD or
 //! OPTIONS without a body rides on a kept connection, because only it may be sent again when the
 //! app closed that connection in the same instant; everything else gets a connection of its own,
-//! which on a bridge of the same machine costs less than one failed order.
+//! which on a bridge of the same machine costs less than one failed order. Such a request also
+//! goes once to another target when one died on it (nginx: `proxy_next_upstream error`); any
+//! other does so only while not a byte of it was sent.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::TRANSFER_ENCODING;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
@@ -27,8 +30,14 @@ use crate::upgrade::Upgrade;
 use crate::visitor::Visitor;
 use crate::worker::Worker;
 
-/// Connections that may fail before the visitor hears of it.
+/// Connections that may fail before the visitor hears of it: two, because the first may have met
+/// a swap, and one for each target, but no more waits than this.
 const CONNECTS: usize = 2;
+const MOST_CONNECTS: usize = 4;
+/// How long the connection of a request that tries a target may take to open: beside a target in
+/// the rotation nobody should wait for one that drops packets, and on a bridge of the same
+/// machine a live one takes less than a millisecond.
+const TRIAL_CONNECT: Duration = Duration::from_millis(250);
 
 /// Answers with what the app says.
 pub(crate) async fn forward(
@@ -50,18 +59,28 @@ pub(crate) async fn forward(
     let mut use_kept = repeatable;
     let mut avoid = None;
     let mut connects = 0;
+    let mut sent_again = false;
     loop {
+        let most = route.targets.len().clamp(CONNECTS, MOST_CONNECTS);
         let claim = claim(&visitor.worker, host, &mut route, avoid)?;
         let address = claim.address();
         let kept = if use_kept { pool.take(address) } else { None };
-        let spare = kept.is_some().then(|| copy_without_body(&outgoing));
+        let is_new = kept.is_none();
         let mut sender = match kept {
             Some(sender) => sender,
             None => {
                 connects += 1;
-                match pool.connect(address).await {
+                let connected = if claim.is_trial() {
+                    pool.connect_within(address, TRIAL_CONNECT).await
+                } else {
+                    pool.connect(address).await
+                };
+                if let Err(error) = &connected {
+                    claim.unreachable(&route.metrics, error);
+                }
+                match connected {
                     Ok(sender) => sender,
-                    Err(error) if connects < CONNECTS => {
+                    Err(error) if connects < most => {
                         tracing::debug!(%error, %address, "trying again");
                         route = visitor.worker.route(host.name()).ok_or(Page::NotFound)?;
                         avoid = Some(address);
@@ -74,25 +93,44 @@ pub(crate) async fn forward(
                 }
             }
         };
+        // Another target may have it when this one dies on it.
+        let elsewhere = repeatable && !sent_again && route.targets.len() > 1;
+        let spare = (!is_new || elsewhere).then(|| copy_without_body(&outgoing));
         match send(&mut sender, outgoing, &progress, route.response_timeout).await {
-            Ok(response) => return answer(visitor, response, is_head, upgrade, sender, claim),
-            Err(SendError::NotSent(request)) if connects < CONNECTS => {
+            Ok(response) => {
+                claim.answered(&route.metrics);
+                return answer(visitor, response, is_head, upgrade, sender, claim);
+            }
+            Err(SendError::NotSent(request)) if connects < most => {
+                if is_new {
+                    claim.broke(&route.metrics);
+                    avoid = Some(address);
+                }
                 outgoing = *request;
                 use_kept = false;
             }
-            Err(SendError::NotSent(_)) => return Err(Page::BadGateway),
+            Err(SendError::NotSent(_)) => {
+                claim.broke(&route.metrics);
+                return Err(Page::BadGateway);
+            }
             Err(SendError::Timeout) => {
                 tracing::warn!(%address, "the app did not answer in time");
                 return Err(Page::GatewayTimeout);
             }
             Err(SendError::Broken(error)) => match spare {
                 Some(spare) => {
+                    if is_new {
+                        claim.broke(&route.metrics);
+                        avoid = Some(address);
+                        sent_again = true;
+                    }
                     outgoing = spare;
                     use_kept = false;
                 }
                 None => {
                     let page = page_for(&error);
                     if page == Page::BadGateway {
+                        claim.broke(&route.metrics);
                         tracing::warn!(%error, %address, "the app did not answer properly");
                     }
                     return Err(page);
@@ -110,8 +148,8 @@ fn claim(
     avoid: Option<SocketAddr>,
 ) -> Result<Claim, Page> {
     loop {
-        let target = route.pick(avoid).ok_or(Page::Unavailable)?;
-        if let Some(claim) = target.begin() {
+        let choice = route.pick(avoid).ok_or(Page::Unavailable)?;
+        if let Some(claim) = choice.target.begin(choice.standing) {
             return Ok(claim);
         }
         *route = worker.route(host.name()).ok_or(Page::NotFound)?;

@@ -10,6 +10,8 @@ mod backend;
 mod certificates;
 /// Passing requests and answers on.
 mod forward;
+/// Several targets of which some die.
+mod health;
 /// Start, restart, damaged tables, shutdown, limits.
 mod lifecycle;
 /// Uploaded files.
