@@ -22,6 +22,7 @@ mod file_body;
 mod file_reply;
 mod h2;
 mod headers;
+mod hold;
 mod host;
 mod live;
 mod media;

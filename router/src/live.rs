@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use zarpar_control::TargetLoad;
 use zarpar_model::{Route, RouteTable, StaticRoute, TableError};
 
+use crate::hold::Hold;
 use crate::media::Media;
 use crate::metrics::{AppMetrics, Metrics};
 use crate::persist;
@@ -34,6 +35,8 @@ pub(crate) struct LiveTable {
     pub(crate) hosts: HashMap<Box<str>, Arc<LiveRoute>>,
     /// Each app with its hosts.
     pub(crate) apps: Arc<[(String, Vec<String>)]>,
+    /// The holds that are on, by app.
+    pub(crate) holds: HashMap<Box<str>, Arc<Hold>>,
 }
 
 /// A route ready to serve from.
@@ -43,6 +46,7 @@ pub(crate) struct LiveRoute {
     pub(crate) static_files: Option<StaticFiles>,
     pub(crate) media: Option<Media>,
     pub(crate) maintenance: bool,
+    pub(crate) hold: Option<Arc<Hold>>,
     pub(crate) body_limit: u64,
     pub(crate) response_timeout: Duration,
     pub(crate) metrics: Arc<AppMetrics>,
@@ -64,6 +68,7 @@ pub(crate) struct Live {
 struct Register {
     current: HashMap<SocketAddr, Arc<Target>>,
     draining: Vec<Arc<Target>>,
+    holds: HashMap<Box<str>, Arc<Hold>>,
     sets: HashMap<(PathBuf, String), Weak<StaticSet>>,
     metrics: Arc<Metrics>,
 }
@@ -221,10 +226,17 @@ impl Live {
         table: LiveTable,
         targets: HashMap<SocketAddr, Arc<Target>>,
     ) {
+        let holds = std::mem::replace(&mut register.holds, table.holds.clone());
         self.pointer.store(Arc::new(table));
+        for (app, hold) in holds {
+            if !register.holds.contains_key(&app) {
+                hold.end();
+            }
+        }
         let before = std::mem::replace(&mut register.current, targets);
         for (address, target) in before {
-            if !register.current.contains_key(&address) {
+            let now = register.current.get(&address);
+            if now.is_none_or(|now| !Arc::ptr_eq(now, &target)) {
                 target.drain();
                 register.draining.push(target);
             }
@@ -251,8 +263,12 @@ impl Register {
     ) -> Result<(LiveTable, HashMap<SocketAddr, Arc<Target>>), StaticSetError> {
         let mut targets = HashMap::new();
         let mut hosts = HashMap::new();
+        let mut holds = HashMap::new();
         for route in &table.routes {
             let ready = Arc::new(self.build_route(route, missing, &mut targets)?);
+            if let Some(hold) = &ready.hold {
+                holds.insert(route.app.as_str().into(), hold.clone());
+            }
             for host in &route.hosts {
                 hosts.insert(host.as_str().into(), ready.clone());
             }
@@ -262,6 +278,7 @@ impl Register {
             generation: table.generation,
             hosts,
             apps: table.routes.iter().map(app_hosts).collect(),
+            holds,
         };
         Ok((table, targets))
     }
@@ -276,13 +293,22 @@ impl Register {
             Some(files) => Some(StaticFiles::new(files, self.sets(files, missing)?)),
             None => None,
         };
+        let begun = self.holds.get(route.app.as_str());
+        // Nobody waits for a page that says no.
+        let held = route.hold_ms > 0 && !route.maintenance;
+        let hold = held.then(|| match begun {
+            Some(hold) => hold.clone(),
+            None => Hold::new(route.app.as_str(), Duration::from_millis(route.hold_ms)),
+        });
+        // With a hold targets begin anew, so that the requests from before can be waited for.
+        let anew = held && begun.is_none();
         let current = &self.current;
         let targets = route
             .targets
             .iter()
             .map(|&address| {
                 // An address that is only draining gets a new target: another container has it.
-                let known = || current.get(&address).cloned();
+                let known = || current.get(&address).filter(|_| !anew).cloned();
                 targets
                     .entry(address)
                     .or_insert_with(|| known().unwrap_or_else(|| Target::new(address)))
@@ -294,6 +320,7 @@ impl Register {
             static_files,
             media: route.media.as_ref().map(Media::new),
             maintenance: route.maintenance,
+            hold,
             body_limit: route.body_limit,
             response_timeout: Duration::from_millis(route.response_timeout_ms),
             metrics: self.metrics.app(route.app.as_str()),

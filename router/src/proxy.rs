@@ -18,6 +18,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::headers::{self, Origin};
+use crate::hold;
 use crate::host::Host;
 use crate::live::LiveRoute;
 use crate::pages::Page;
@@ -62,7 +63,7 @@ pub(crate) async fn forward(
     let mut sent_again = false;
     loop {
         let most = route.targets.len().clamp(CONNECTS, MOST_CONNECTS);
-        let claim = claim(&visitor.worker, host, &mut route, avoid)?;
+        let claim = claim(&visitor.worker, host, &mut route, avoid).await?;
         let address = claim.address();
         let kept = if use_kept { pool.take(address) } else { None };
         let is_new = kept.is_none();
@@ -82,7 +83,9 @@ pub(crate) async fn forward(
                     Ok(sender) => sender,
                     Err(error) if connects < most => {
                         tracing::debug!(%error, %address, "trying again");
+                        drop(claim);
                         route = visitor.worker.route(host.name()).ok_or(Page::NotFound)?;
+                        wait_for_hold(&visitor.worker, host, &mut route).await?;
                         avoid = Some(address);
                         continue;
                     }
@@ -141,7 +144,7 @@ pub(crate) async fn forward(
 }
 
 /// Holds a target. On the mark of one that just fell out of the table, the table is read again.
-fn claim(
+async fn claim(
     worker: &Worker,
     host: &Host,
     route: &mut Arc<LiveRoute>,
@@ -153,7 +156,23 @@ fn claim(
             return Ok(claim);
         }
         *route = worker.route(host.name()).ok_or(Page::NotFound)?;
+        wait_for_hold(worker, host, route).await?;
     }
+}
+
+/// A hold may have begun since the request was let through.
+async fn wait_for_hold(
+    worker: &Worker,
+    host: &Host,
+    route: &mut Arc<LiveRoute>,
+) -> Result<(), Page> {
+    if route.hold.is_some() {
+        (*route, _) = Box::pin(hold::released(worker, host, route.clone())).await?;
+        if route.maintenance {
+            return Err(Page::Maintenance);
+        }
+    }
+    Ok(())
 }
 
 fn prepare(

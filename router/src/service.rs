@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use crate::acme::HTTP_PREFIX;
 use crate::headers::{Scheme, has_plain_framing};
+use crate::hold;
 use crate::host::Host;
 use crate::live::LiveRoute;
 use crate::pages::Page;
@@ -99,11 +100,15 @@ async fn dispatch(
     if route.maintenance {
         return Ok(maintenance(&route));
     }
+    if route.hold.is_some() {
+        // In a box, so that the state of every other request is no larger for it.
+        return Box::pin(hold::answer(visitor, &host, route, request)).await;
+    }
     proxy::forward(visitor, &host, route, request).await
 }
 
 /// The app's own page when it shipped one among its static files, else ours.
-fn maintenance(route: &LiveRoute) -> Response<ReplyBody> {
+pub(crate) fn maintenance(route: &LiveRoute) -> Response<ReplyBody> {
     let own = route.static_files.as_ref();
     match own.and_then(|files| files.page(MAINTENANCE)) {
         Some(content) => Page::Maintenance.reply_with(content),

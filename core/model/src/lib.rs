@@ -36,6 +36,6 @@ pub use record::{
 };
 pub use span::{SpanError, parse_span, show_span};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
-pub use table::{MediaRoute, Route, RouteTable, StaticRoute, TableError};
+pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
 pub use timestamp::Timestamp;
 pub use wildcard::names_cover;

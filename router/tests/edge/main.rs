@@ -12,6 +12,8 @@ mod certificates;
 mod forward;
 /// Several targets of which some die.
 mod health;
+/// Requests that wait while their app is changed.
+mod hold;
 /// Start, restart, damaged tables, shutdown, limits.
 mod lifecycle;
 /// Uploaded files.
