@@ -119,7 +119,7 @@ impl Builder {
             static_files: active.and_then(|active| self.static_route(app, active, &releases)),
             media,
             maintenance: app.maintenance,
-            hold_ms: 0,
+            hold_ms: self.holds.hold_ms(&app.name),
             body_limit: BODY_LIMIT,
             response_timeout_ms: RESPONSE_TIMEOUT_MS,
         })

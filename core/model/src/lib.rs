@@ -27,8 +27,8 @@ pub use name::{
 };
 pub use phase::{Outcome, Phase, PhaseError, PhaseEvent, WorkPhase};
 pub use project::{
-    BuildConfig, DeployConfig, HealthConfig, MountConfig, ProjectConfig, ProjectError,
-    ReleaseConfig, StatusRange, WebConfig,
+    BuildConfig, DeployConfig, DuringMigrations, HealthConfig, MountConfig, ProjectConfig,
+    ProjectError, ReleaseConfig, StatusRange, WebConfig,
 };
 pub use record::{
     App, AppSettings, Deployment, DeploymentKind, Release, ReleaseError, ReleaseState, Scope,
