@@ -1,18 +1,23 @@
 """What zarpar runs in a release's own image, in one interpreter: ask Django for its settings,
 migrate, collect the static files, or run the tasks that zarpar.toml names instead.
 
-Arguments: a mark that no other output line starts with, then a JSON list of commands or null.
-Lines that start with the mark are for zarpar, all others for the person who pushed.
+Arguments: a mark that no other output line starts with, a JSON list of commands or null, and
+whether migrations wait until zarpar holds the visitors (JSON). Lines that start with the mark
+are for zarpar, all others for the person who pushed.
 """
 
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import time
 
-MARK, TASKS = sys.argv[1], json.loads(sys.argv[2])
+MARK, TASKS, WAIT = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+# What zarpar says when the visitors are held, and the seconds it may take for that: ten for an
+# edge that is just being started again, ten for the requests from before.
+GO_ON, PATIENCE = signal.SIGUSR1, 40
 sys.argv = ["manage.py"]
 sys.path.insert(0, os.getcwd())
 
@@ -50,9 +55,30 @@ def facts():
     } | {"uid": os.getuid(), "gid": os.getgid()}
 
 
+def pending():
+    """How many migrations would run now."""
+    from django.db import DEFAULT_DB_ALIAS, connections
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def wait_for_hold():
+    count = pending()
+    if not count:
+        return
+    tell(waits=count)
+    if signal.sigtimedwait({GO_ON}, PATIENCE) is None:
+        # zarpar is gone; nothing was changed yet.
+        sys.exit("zarpar did not say that the visitors are held, so nothing was migrated")
+
+
 def migrate():
     from django.core.management import call_command
 
+    if WAIT:
+        wait_for_hold()
     call_command("migrate", interactive=False, no_color=True)
 
 
@@ -95,6 +121,9 @@ def task(name, run):
 def main():
     # One stream, so that a traceback stands where it happened.
     os.dup2(1, 2)
+    if WAIT:
+        # Before any thread starts, so that the signal is kept until it is waited for.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {GO_ON})
     task("settings", lambda: (load_django(), tell(settings=facts())))
     if TASKS is None:
         task("migrate", migrate)

@@ -149,6 +149,7 @@ impl Builder {
             media,
             maintenance: app.maintenance,
             stream_requests: active.is_some_and(|release| release.project.web.stream_requests),
+            hold_ms: self.holds.hold_ms(&app.name),
             body_limit: BODY_LIMIT,
             response_timeout_ms: RESPONSE_TIMEOUT_MS,
         })

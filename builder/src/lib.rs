@@ -17,6 +17,7 @@ mod env;
 mod error;
 mod foresight;
 mod health;
+mod hold;
 mod journal;
 mod make;
 mod one_off;
@@ -66,6 +67,8 @@ pub struct Builder {
     /// Read by a deployment from before its static files are collected until its release names
     /// them; written by who removes files that no release names.
     files: Arc<RwLock<()>>,
+    /// Apps whose new requests wait.
+    holds: hold::Holds,
     /// Drains go on after a deployment has ended.
     retiring: tokio_util::task::TaskTracker,
     /// Held while static files are compressed: one processor at a time is enough for that.
@@ -102,6 +105,7 @@ impl Builder {
             folders,
             table: Arc::default(),
             files: Arc::default(),
+            holds: hold::Holds::default(),
             retiring: tokio_util::task::TaskTracker::new(),
             compressing: Arc::default(),
         }

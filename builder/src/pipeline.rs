@@ -12,7 +12,7 @@ use zarpar_model::{
 };
 
 use crate::error::DeployError;
-use crate::{Builder, Draft, now};
+use crate::{Builder, Draft, hold, now};
 
 impl Builder {
     /// Runs one deployment to its end and tells the end in its log. Never panics and never
@@ -24,6 +24,8 @@ impl Builder {
             .await;
         let result =
             attempt.unwrap_or_else(|panic| Err(DeployError::Bug(panic_text(panic.as_ref()))));
+        // However it ended; visitors come first.
+        self.give_up_hold(deployment).await;
         let (outcome, text) = match result {
             Ok(url) => (
                 Outcome::Live,
@@ -162,7 +164,13 @@ impl Builder {
         })?;
         // From here on the deployment is live whatever happens: what fails is reported, and
         // recovery or the next deployment puts it right.
+        let held = self.holds.lift(app);
         let published = self.publish().await;
+        if let (Some(after), Ok(())) = (held, &published) {
+            draft.tell(EventKind::Note {
+                text: hold::released(after),
+            });
+        }
         if let Err(error) = &published {
             draft.tell(EventKind::Note {
                 text: format!(

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use futures_util::StreamExt;
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use zarpar_engine::{ContainerSpec, LogOptions};
 use zarpar_model::{AppSettings, DeploymentId, EventKind, MountConfig, ProjectConfig, show_span};
 
@@ -27,6 +27,7 @@ enum Fact {
     Done { done: String, ms: u64 },
     Task { task: String },
     Finished { finished: bool },
+    Waits { waits: u64 },
 }
 
 /// How far the driver has come, for who prepares the candidate meanwhile.
@@ -72,7 +73,11 @@ impl Builder {
                 None => None,
             };
             let program = ["python3", "-uc", DRIVER].map(str::to_owned);
-            let arguments = [mark(draft.deployment), serde_json::json!(tasks).to_string()];
+            let arguments = [
+                mark(draft.deployment),
+                serde_json::json!(tasks).to_string(),
+                serde_json::json!(self.holds_during_migrations(draft)).to_string(),
+            ];
             let id = self
                 .create_task(draft, [program.as_slice(), &arguments].concat())
                 .await?;
@@ -133,8 +138,20 @@ impl Builder {
         let mut at = "django.setup()".to_owned();
         let mut code = None;
         let mut finished = false;
+        let (waits, asked) = oneshot::channel();
+        let mut waits = Some(waits);
+        let holding = async {
+            // Its other end lives as long as this future.
+            let Ok(migrations) = asked.await else {
+                return std::future::pending().await;
+            };
+            match self.hold_for_migrations(draft, id, migrations).await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
+        };
         self.engine.start(id).await?;
-        self.each_line(id, |line| {
+        let followed = self.each_line(id, |line| {
             // A task may end in the middle of a line, and the mark then stands behind it.
             let (text, fact) = match line.split_once(&mark) {
                 Some((text, fact)) => (text, Some(serde_json::from_str(fact))),
@@ -175,6 +192,11 @@ impl Builder {
                         at = failed;
                     }
                 }
+                Some(Ok(Fact::Waits { waits: migrations })) => {
+                    if let Some(waits) = waits.take() {
+                        let _ = waits.send(migrations);
+                    }
+                }
                 Some(Ok(Fact::Finished { finished: said })) => finished = said,
                 Some(_) => {}
             }
@@ -183,8 +205,11 @@ impl Builder {
             } else {
                 ControlFlow::Continue(())
             }
-        })
-        .await?;
+        });
+        tokio::select! {
+            followed = followed => followed?,
+            error = holding => return Err(error),
+        }
         if finished {
             return Ok(settings);
         }
@@ -387,6 +412,10 @@ mod tests {
         assert!(matches!(
             read(r#"{"done": "migrate", "ms": 3}"#),
             Ok(Fact::Done { .. })
+        ));
+        assert!(matches!(
+            read(r#"{"waits": 2}"#),
+            Ok(Fact::Waits { waits: 2 })
         ));
         let settings = r#"{"settings": {"static_url": "/static/", "static_root": null, "media_url": null, "media_root": null, "uid": 1, "gid": 1}}"#;
         assert!(matches!(read(settings), Ok(Fact::Settings { .. })));

@@ -17,12 +17,14 @@ use zarpar_control::TargetLoad;
 use zarpar_model::{Route, RouteTable, StaticRoute, TableError};
 
 use crate::error::EdgeError;
+use crate::hold::Hold;
 use crate::media::Media;
 use crate::metrics::{AppMetrics, Metrics};
 use crate::persist;
+use crate::rotation::{self, Standing};
 use crate::static_files::StaticFiles;
 use crate::static_set::{StaticSet, StaticSetError};
-use crate::target::Target;
+use crate::target::{Choice, Target};
 
 /// What workers read: the pointer to the table in force.
 pub(crate) type TablePointer = Arc<ArcSwap<LiveTable>>;
@@ -34,6 +36,8 @@ pub(crate) struct LiveTable {
     pub(crate) hosts: HashMap<Box<str>, Arc<LiveRoute>>,
     /// Each app with its hosts.
     pub(crate) apps: Arc<[(String, Vec<String>)]>,
+    /// The holds that are on, by app.
+    pub(crate) holds: HashMap<Box<str>, Arc<Hold>>,
 }
 
 /// A route ready to serve from.
@@ -44,6 +48,7 @@ pub(crate) struct LiveRoute {
     pub(crate) media: Option<Media>,
     pub(crate) maintenance: bool,
     pub(crate) stream_requests: bool,
+    pub(crate) hold: Option<Arc<Hold>>,
     pub(crate) body_limit: u64,
     pub(crate) response_timeout: Duration,
     pub(crate) metrics: Arc<AppMetrics>,
@@ -67,6 +72,7 @@ pub(crate) struct Live {
 struct Register {
     current: HashMap<SocketAddr, Arc<Target>>,
     draining: Vec<Arc<Target>>,
+    holds: HashMap<Box<str>, Arc<Hold>>,
     sets: HashMap<(PathBuf, String), Weak<StaticSet>>,
     metrics: Arc<Metrics>,
 }
@@ -252,10 +258,17 @@ impl Live {
         table: LiveTable,
         targets: HashMap<SocketAddr, Arc<Target>>,
     ) {
+        let holds = std::mem::replace(&mut register.holds, table.holds.clone());
         self.pointer.store(Arc::new(table));
+        for (app, hold) in holds {
+            if !register.holds.contains_key(&app) {
+                hold.end();
+            }
+        }
         let before = std::mem::replace(&mut register.current, targets);
         for (address, target) in before {
-            if !register.current.contains_key(&address) {
+            let now = register.current.get(&address);
+            if now.is_none_or(|now| !Arc::ptr_eq(now, &target)) {
                 target.drain();
                 register.draining.push(target);
             }
@@ -282,8 +295,12 @@ impl Register {
     ) -> Result<(LiveTable, HashMap<SocketAddr, Arc<Target>>), StaticSetError> {
         let mut targets = HashMap::new();
         let mut hosts = HashMap::new();
+        let mut holds = HashMap::new();
         for route in &table.routes {
             let ready = Arc::new(self.build_route(route, missing, &mut targets)?);
+            if let Some(hold) = &ready.hold {
+                holds.insert(route.app.as_str().into(), hold.clone());
+            }
             for host in &route.hosts {
                 hosts.insert(host.as_str().into(), ready.clone());
             }
@@ -293,6 +310,7 @@ impl Register {
             generation: table.generation,
             hosts,
             apps: table.routes.iter().map(app_hosts).collect(),
+            holds,
         };
         Ok((table, targets))
     }
@@ -307,13 +325,22 @@ impl Register {
             Some(files) => Some(StaticFiles::new(files, self.sets(files, missing)?)),
             None => None,
         };
+        let begun = self.holds.get(route.app.as_str());
+        // Nobody waits for a page that says no.
+        let held = route.hold_ms > 0 && !route.maintenance;
+        let hold = held.then(|| match begun {
+            Some(hold) => hold.clone(),
+            None => Hold::new(route.app.as_str(), Duration::from_millis(route.hold_ms)),
+        });
+        // With a hold targets begin anew, so that the requests from before can be waited for.
+        let anew = held && begun.is_none();
         let current = &self.current;
         let targets = route
             .targets
             .iter()
             .map(|&address| {
                 // An address that is only draining gets a new target: another container has it.
-                let known = || current.get(&address).cloned();
+                let known = || current.get(&address).filter(|_| !anew).cloned();
                 targets
                     .entry(address)
                     .or_insert_with(|| known().unwrap_or_else(|| Target::new(address)))
@@ -326,6 +353,7 @@ impl Register {
             media: route.media.as_ref().map(Media::new),
             maintenance: route.maintenance,
             stream_requests: route.stream_requests,
+            hold,
             body_limit: route.body_limit,
             response_timeout: Duration::from_millis(route.response_timeout_ms),
             metrics: self.metrics.app(route.app.as_str()),
@@ -361,16 +389,43 @@ impl Register {
 }
 
 impl LiveRoute {
-    /// The least loaded target, in turn among equals; not `avoid` when there is another.
-    pub(crate) fn pick(&self, avoid: Option<SocketAddr>) -> Option<&Arc<Target>> {
+    /// The least loaded target of those in the rotation, in turn among equals; not `avoid` when
+    /// there is another. When all are out, all are in: a try may help, a refusal helps nobody
+    /// (Envoy's panic threshold).
+    pub(crate) fn pick<'a>(&'a self, avoid: Option<SocketAddr>) -> Option<Choice<'a>> {
         let count = self.targets.len();
         if count <= 1 {
-            return self.targets.first();
+            let standing = Standing::Only;
+            return self
+                .targets
+                .first()
+                .map(|target| Choice { target, standing });
         }
         let start = self.turn.fetch_add(1, Relaxed);
-        (0..count)
-            .map(|step| &self.targets[start.wrapping_add(step) % count])
-            .min_by_key(|target| (Some(target.address()) == avoid, target.requests()))
+        let all = (0..count).map(|step| &self.targets[start.wrapping_add(step) % count]);
+        let is_out = |target: &Arc<Target>| target.rotation().is_out();
+        // Who failed to connect once has waited enough and is not sent to find out.
+        if avoid.is_none() && self.targets.iter().any(is_out) {
+            let now = rotation::now();
+            let trial = |target: &'a Arc<Target>| {
+                let standing = target.rotation().try_again(now)?;
+                Some(Choice { target, standing })
+            };
+            if let Some(trial) = all.clone().find_map(trial) {
+                return Some(trial);
+            }
+        }
+        let load = |target: &&Arc<Target>| {
+            let avoided = Some(target.address()) == avoid;
+            (is_out(target), avoided, target.requests())
+        };
+        let target = all.min_by_key(load)?;
+        let standing = if is_out(target) {
+            Standing::LastResort
+        } else {
+            Standing::In
+        };
+        Some(Choice { target, standing })
     }
 }
 

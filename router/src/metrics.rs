@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
 #[derive(Debug)]
 pub(crate) struct AppMetrics {
     name: Box<str>,
+    /// How often a target left the rotation; rare, so it is one for all workers.
+    targets_left: AtomicU64,
     shards: [Shard; SHARDS],
 }
 
@@ -129,12 +131,18 @@ impl AppMetrics {
     fn new(name: &str) -> AppMetrics {
         AppMetrics {
             name: name.into(),
+            targets_left: AtomicU64::new(0),
             shards: Default::default(),
         }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Counts a target that left the rotation.
+    pub(crate) fn target_left(&self) {
+        self.targets_left.fetch_add(1, Relaxed);
     }
 
     /// Counts a request as in flight.

@@ -67,7 +67,16 @@ impl Pool {
 
     /// Opens a connection.
     pub(crate) async fn connect(&self, address: SocketAddr) -> Result<Sender, ConnectError> {
-        let stream = timeout(self.connect, TcpStream::connect(address))
+        self.connect_within(address, self.connect).await
+    }
+
+    /// Opens a connection or gives up sooner than usual.
+    pub(crate) async fn connect_within(
+        &self,
+        address: SocketAddr,
+        limit: Duration,
+    ) -> Result<Sender, ConnectError> {
+        let stream = timeout(limit.min(self.connect), TcpStream::connect(address))
             .await
             .map_err(|_| ConnectError::Timeout)??;
         stream.set_nodelay(true)?;

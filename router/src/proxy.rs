@@ -3,7 +3,9 @@
 //! What can never happen: a request sent twice that could do something twice. Only a GET, HEAD or
 //! OPTIONS without a body rides on a kept connection, because only it may be sent again when the
 //! app closed that connection in the same instant; everything else gets a connection of its own,
-//! which on a bridge of the same machine costs less than one failed order.
+//! which on a bridge of the same machine costs less than one failed order. Such a request also
+//! goes once to another target when one died on it (nginx: `proxy_next_upstream error`); any
+//! other does so only while not a byte of it was sent.
 //!
 //! The app's first byte comes after the visitor's last one, unless the route says otherwise: until
 //! then no target is held and no connection open, so a slow upload keeps neither a worker of the
@@ -12,6 +14,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
@@ -20,6 +23,7 @@ use hyper::body::Incoming;
 
 use crate::compress::{CompressedBody, Wish};
 use crate::headers::{self, Origin};
+use crate::hold;
 use crate::host::Host;
 use crate::live::LiveRoute;
 use crate::pages::Page;
@@ -34,8 +38,14 @@ use crate::upgrade::Upgrade;
 use crate::visitor::Visitor;
 use crate::worker::Worker;
 
-/// Connections that may fail before the visitor hears of it.
+/// Connections that may fail before the visitor hears of it: two, because the first may have met
+/// a swap, and one for each target, but no more waits than this.
 const CONNECTS: usize = 2;
+const MOST_CONNECTS: usize = 4;
+/// How long the connection of a request that tries a target may take to open: beside a target in
+/// the rotation nobody should wait for one that drops packets, and on a bridge of the same
+/// machine a live one takes less than a millisecond.
+const TRIAL_CONNECT: Duration = Duration::from_millis(250);
 
 /// Answers with what the app says.
 pub(crate) async fn forward(
@@ -70,6 +80,7 @@ pub(crate) async fn forward(
         head.headers.insert(CONTENT_LENGTH, length);
         // That may have taken minutes, and another release may be live by now.
         route = visitor.worker.route(host.name()).ok_or(Page::NotFound)?;
+        wait_for_hold(&visitor.worker, host, &mut route).await?;
         if route.maintenance {
             return Ok(service::maintenance(&route));
         }
@@ -81,20 +92,32 @@ pub(crate) async fn forward(
     let mut use_kept = repeatable;
     let mut avoid = None;
     let mut connects = 0;
+    let mut sent_again = false;
     loop {
-        let claim = claim(&visitor.worker, host, &mut route, avoid)?;
+        let most = route.targets.len().clamp(CONNECTS, MOST_CONNECTS);
+        let claim = claim(&visitor.worker, host, &mut route, avoid).await?;
         let address = claim.address();
         let kept = if use_kept { pool.take(address) } else { None };
-        let spare = kept.is_some().then(|| copy_without_body(&outgoing));
+        let is_new = kept.is_none();
         let mut sender = match kept {
             Some(sender) => sender,
             None => {
                 connects += 1;
-                match pool.connect(address).await {
+                let connected = if claim.is_trial() {
+                    pool.connect_within(address, TRIAL_CONNECT).await
+                } else {
+                    pool.connect(address).await
+                };
+                if let Err(error) = &connected {
+                    claim.unreachable(&route.metrics, error);
+                }
+                match connected {
                     Ok(sender) => sender,
-                    Err(error) if connects < CONNECTS => {
+                    Err(error) if connects < most => {
                         tracing::debug!(%error, %address, "trying again");
+                        drop(claim);
                         route = visitor.worker.route(host.name()).ok_or(Page::NotFound)?;
+                        wait_for_hold(&visitor.worker, host, &mut route).await?;
                         avoid = Some(address);
                         continue;
                     }
@@ -105,27 +128,44 @@ pub(crate) async fn forward(
                 }
             }
         };
+        // Another target may have it when this one dies on it.
+        let elsewhere = repeatable && !sent_again && route.targets.len() > 1;
+        let spare = (!is_new || elsewhere).then(|| copy_without_body(&outgoing));
         match send(&mut sender, outgoing, &progress, route.response_timeout).await {
             Ok(response) => {
+                claim.answered(&route.metrics);
                 return answer(visitor, response, is_head, wish, upgrade, sender, claim);
             }
-            Err(SendError::NotSent(request)) if connects < CONNECTS => {
+            Err(SendError::NotSent(request)) if connects < most => {
+                if is_new {
+                    claim.broke(&route.metrics);
+                    avoid = Some(address);
+                }
                 outgoing = *request;
                 use_kept = false;
             }
-            Err(SendError::NotSent(_)) => return Err(Page::BadGateway),
+            Err(SendError::NotSent(_)) => {
+                claim.broke(&route.metrics);
+                return Err(Page::BadGateway);
+            }
             Err(SendError::Timeout) => {
                 tracing::warn!(%address, "the app did not answer in time");
                 return Err(Page::GatewayTimeout);
             }
             Err(SendError::Broken(error)) => match spare {
                 Some(spare) => {
+                    if is_new {
+                        claim.broke(&route.metrics);
+                        avoid = Some(address);
+                        sent_again = true;
+                    }
                     outgoing = spare;
                     use_kept = false;
                 }
                 None => {
                     let page = page_for(&error);
                     if page == Page::BadGateway {
+                        claim.broke(&route.metrics);
                         tracing::warn!(%error, %address, "the app did not answer properly");
                     }
                     return Err(page);
@@ -136,19 +176,35 @@ pub(crate) async fn forward(
 }
 
 /// Holds a target. On the mark of one that just fell out of the table, the table is read again.
-fn claim(
+async fn claim(
     worker: &Worker,
     host: &Host,
     route: &mut Arc<LiveRoute>,
     avoid: Option<SocketAddr>,
 ) -> Result<Claim, Page> {
     loop {
-        let target = route.pick(avoid).ok_or(Page::Unavailable)?;
-        if let Some(claim) = target.begin() {
+        let choice = route.pick(avoid).ok_or(Page::Unavailable)?;
+        if let Some(claim) = choice.target.begin(choice.standing) {
             return Ok(claim);
         }
         *route = worker.route(host.name()).ok_or(Page::NotFound)?;
+        wait_for_hold(worker, host, route).await?;
     }
+}
+
+/// A hold may have begun since the request was let through.
+async fn wait_for_hold(
+    worker: &Worker,
+    host: &Host,
+    route: &mut Arc<LiveRoute>,
+) -> Result<(), Page> {
+    if route.hold.is_some() {
+        (*route, _) = Box::pin(hold::released(worker, host, route.clone())).await?;
+        if route.maintenance {
+            return Err(Page::Maintenance);
+        }
+    }
+    Ok(())
 }
 
 fn prepare(

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use crate::acme::HTTP_PREFIX;
 use crate::headers::{Scheme, has_plain_framing};
+use crate::hold;
 use crate::host::Host;
 use crate::live::LiveRoute;
 use crate::pages::Page;
@@ -103,6 +104,10 @@ async fn dispatch(
     }
     if route.maintenance {
         return Ok(maintenance(&route));
+    }
+    if route.hold.is_some() {
+        // In a box, so that the state of every other request is no larger for it.
+        return Box::pin(hold::answer(visitor, &host, route, request)).await;
     }
     proxy::forward(visitor, &host, route, request).await
 }

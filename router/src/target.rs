@@ -12,6 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
+use crate::metrics::AppMetrics;
+use crate::pool::ConnectError;
+use crate::rotation::{self, Change, Rotation, Standing};
+
 /// An address of an app.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -19,11 +23,19 @@ pub(crate) struct Target {
     requests: AtomicU64,
     draining: AtomicBool,
     emptied: Notify,
+    rotation: Rotation,
+}
+
+/// A target that was chosen for a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    pub(crate) target: &'a Arc<Target>,
+    pub(crate) standing: Standing,
 }
 
 /// A request's hold on its target, until the end of the answer's body.
 #[derive(Debug)]
-pub(crate) struct Claim(Arc<Target>);
+pub(crate) struct Claim(Arc<Target>, Standing);
 
 impl Target {
     pub(crate) fn new(address: SocketAddr) -> Arc<Target> {
@@ -32,6 +44,7 @@ impl Target {
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             emptied: Notify::new(),
+            rotation: Rotation::default(),
         })
     }
 
@@ -44,11 +57,15 @@ impl Target {
         self.requests.load(SeqCst)
     }
 
+    pub(crate) fn rotation(&self) -> &Rotation {
+        &self.rotation
+    }
+
     /// Holds the target; `None` when it fell out of the table, which must then be read again.
-    pub(crate) fn begin(self: &Arc<Target>) -> Option<Claim> {
+    pub(crate) fn begin(self: &Arc<Target>, standing: Standing) -> Option<Claim> {
         self.requests.fetch_add(1, SeqCst);
         // Dropped on the `None` path, which takes the count back.
-        let claim = Claim(self.clone());
+        let claim = Claim(self.clone(), standing);
         (!self.draining.load(SeqCst)).then_some(claim)
     }
 
@@ -75,6 +92,37 @@ impl Claim {
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.address
     }
+
+    /// Whether this request finds out if a target that was out can be used again.
+    pub(crate) fn is_trial(&self) -> bool {
+        matches!(self.1, Standing::Trial(_))
+    }
+
+    /// The target took no connection.
+    pub(crate) fn unreachable(&self, app: &AppMetrics, error: &ConnectError) {
+        if let Some(Change::Left) = self.0.rotation.unreachable(self.1, rotation::now()) {
+            app.target_left();
+            let (app, address) = (app.name(), self.0.address);
+            tracing::warn!(app, %address, %error, "a target takes no connections and leaves the rotation");
+        }
+    }
+
+    /// A new connection to the target broke before any answer.
+    pub(crate) fn broke(&self, app: &AppMetrics) {
+        if let Some(Change::Left) = self.0.rotation.broke(self.1, rotation::now()) {
+            app.target_left();
+            let (app, address) = (app.name(), self.0.address);
+            tracing::warn!(app, %address, "a target breaks its connections and leaves the rotation");
+        }
+    }
+
+    /// The target answered, whatever it said.
+    pub(crate) fn answered(&self, app: &AppMetrics) {
+        if let Some(Change::Returned) = self.0.rotation.answered(self.1) {
+            let (app, address) = (app.name(), self.0.address);
+            tracing::info!(app, %address, "a target answers again and is back in the rotation");
+        }
+    }
 }
 
 impl Drop for Claim {
@@ -94,9 +142,12 @@ mod tests {
     #[tokio::test]
     async fn drained_means_that_the_last_claim_is_gone() {
         let target = Target::new("127.0.0.1:1".parse().unwrap());
-        let claims = [target.begin().unwrap(), target.begin().unwrap()];
+        let claims = [
+            target.begin(Standing::In).unwrap(),
+            target.begin(Standing::In).unwrap(),
+        ];
         target.drain();
-        assert!(target.begin().is_none());
+        assert!(target.begin(Standing::In).is_none());
         assert_eq!(target.requests(), 2);
         let [first, second] = claims;
         drop(first);
@@ -115,7 +166,9 @@ mod tests {
         for _ in 0..200 {
             let target = Target::new("127.0.0.1:1".parse().unwrap());
             let taken = std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| target.begin())).collect();
+                let threads: Vec<_> = (0..3)
+                    .map(|_| scope.spawn(|| target.begin(Standing::In)))
+                    .collect();
                 target.drain();
                 let seen = target.requests();
                 let taken: Vec<_> = threads

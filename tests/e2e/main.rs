@@ -16,6 +16,7 @@ mod crashes;
 mod edge;
 mod failures;
 mod foresight;
+mod hold;
 mod http;
 mod load;
 mod memory;

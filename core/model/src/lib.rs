@@ -27,8 +27,8 @@ pub use name::{
 };
 pub use phase::{Outcome, Phase, PhaseError, PhaseEvent, WorkPhase};
 pub use project::{
-    BuildConfig, DeployConfig, HealthConfig, MountConfig, ProjectConfig, ProjectError,
-    ReleaseConfig, StatusRange, WebConfig,
+    BuildConfig, DeployConfig, DuringMigrations, HealthConfig, MountConfig, ProjectConfig,
+    ProjectError, ReleaseConfig, StatusRange, WebConfig,
 };
 pub use record::{
     App, AppSettings, Deployment, DeploymentKind, Release, ReleaseError, ReleaseState, Scope,
@@ -36,6 +36,6 @@ pub use record::{
 };
 pub use span::{SpanError, parse_span, show_span};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
-pub use table::{MediaRoute, Route, RouteTable, StaticRoute, TableError};
+pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
 pub use timestamp::Timestamp;
 pub use wildcard::names_cover;

@@ -187,6 +187,19 @@ pub struct DeployConfig {
     pub branch: Option<BranchName>,
     /// How many releases are kept for a rollback, the active one included.
     pub keep: u32,
+    /// What visitors meet while migrations run.
+    pub during_migrations: DuringMigrations,
+}
+
+/// What becomes of new requests while the database is migrated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DuringMigrations {
+    /// The old release answers them, from tables that change under it.
+    #[default]
+    Serve,
+    /// They wait in the edge for the new release, at most 30 s.
+    Hold,
 }
 
 impl Default for DeployConfig {
@@ -194,6 +207,7 @@ impl Default for DeployConfig {
         DeployConfig {
             branch: None,
             keep: 5,
+            during_migrations: DuringMigrations::default(),
         }
     }
 }
@@ -283,6 +297,13 @@ impl ProjectConfig {
                 "deploy.keep",
                 "1 to 100 releases",
                 &self.deploy.keep.to_string(),
+            );
+        }
+        if self.deploy.during_migrations == DuringMigrations::Hold && self.release.tasks.is_some() {
+            return value(
+                "deploy.during_migrations",
+                "`serve` beside `[release] tasks`, of which nobody knows whether they migrate",
+                "hold",
             );
         }
         if self.web.health.interval.is_zero() || self.web.health.timeout.is_zero() {

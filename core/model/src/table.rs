@@ -49,12 +49,28 @@ pub struct Route {
     /// the app gets a request once it has arrived whole. Left out as `maintenance` is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream_requests: bool,
+    /// How long requests for the app wait in the edge, in milliseconds, at most
+    /// [`MAX_HOLD_MS`]; 0: they do not. Files are served all the same. Counted from the first
+    /// table that holds the app; when it is over the targets answer, whether another table came
+    /// or not, so a hold that nobody lifts lifts itself. The targets count as new ones, so a
+    /// drain of the same addresses waits for the requests from before. Left out while it is 0,
+    /// as `maintenance` is.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hold_ms: u64,
     /// The largest request body in bytes (20 MB unless the app says otherwise).
     #[serde(default = "default_body_limit")]
     pub body_limit: u64,
     /// How long an app may take to begin its answer, in milliseconds.
     #[serde(default = "default_response_timeout")]
     pub response_timeout_ms: u64,
+}
+
+/// The longest hold in milliseconds: browsers and proxies before us wait for longer, visitors
+/// hardly do (kamal-proxy pauses for as long).
+pub const MAX_HOLD_MS: u64 = 30_000;
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The limit the guide's Nginx has (`client_max_body_size 20M`).
@@ -111,6 +127,16 @@ pub enum TableError {
         /// The prefix.
         url: String,
     },
+    /// A hold that is too long.
+    #[error(
+        "expected at most {MAX_HOLD_MS} milliseconds for `hold_ms` in the route of `{app}`, found `{hold_ms}`"
+    )]
+    Hold {
+        /// The app.
+        app: AppName,
+        /// What it asks for.
+        hold_ms: u64,
+    },
 }
 
 impl RouteTable {
@@ -128,6 +154,12 @@ impl RouteTable {
                         app: route.app.clone(),
                     });
                 }
+            }
+            if route.hold_ms > MAX_HOLD_MS {
+                return Err(TableError::Hold {
+                    app: route.app.clone(),
+                    hold_ms: route.hold_ms,
+                });
             }
             let static_url = route.static_files.as_ref().map(|files| &files.url);
             let media_url = route.media.as_ref().map(|files| &files.url);
@@ -175,6 +207,24 @@ mod tests {
         table.routes[0].stream_requests = false;
         let said = said(&table);
         assert!(!said.contains("stream_requests") && !said.contains("maintenance"));
+    }
+
+    #[test]
+    fn a_hold_has_a_bound_and_is_left_out_when_there_is_none() {
+        let held = |hold_ms| {
+            table(&format!(
+                r#"{{"routes": [{{"app": "a", "hosts": [], "targets": [], "hold_ms": {hold_ms}}}]}}"#
+            ))
+        };
+        assert_eq!(held(30_000).check(), Ok(()));
+        let error = held(30_001).check().unwrap_err().to_string();
+        assert!(
+            error.contains("`a`") && error.contains("`30001`"),
+            "{error}"
+        );
+        let json = |hold_ms| serde_json::to_string(&held(hold_ms)).unwrap();
+        assert!(json(5).contains("\"hold_ms\":5"));
+        assert!(!json(0).contains("hold_ms"));
     }
 
     #[test]

@@ -27,7 +27,7 @@ async fn the_same_address_keeps_its_target_and_count() {
     let live = Live::start(folder.path().join("table.json"), None).unwrap();
     live.apply(&table(1, &["10.0.0.1:80"])).unwrap();
     let first = target_of(&live, 0);
-    let _claim = first.begin().unwrap();
+    let _claim = first.begin(Standing::In).unwrap();
     live.apply(&table(2, &["10.0.0.2:80", "10.0.0.1:80"]))
         .unwrap();
     assert!(Arc::ptr_eq(&first, &target_of(&live, 1)));
@@ -39,10 +39,10 @@ async fn an_address_that_returns_while_draining_is_another_target() {
     let folder = tempfile::tempdir().unwrap();
     let live = Live::start(folder.path().join("table.json"), None).unwrap();
     live.apply(&table(1, &["10.0.0.1:80"])).unwrap();
-    let claim = target_of(&live, 0).begin().unwrap();
+    let claim = target_of(&live, 0).begin(Standing::In).unwrap();
     live.apply(&table(2, &[])).unwrap();
     live.apply(&table(3, &["10.0.0.1:80"])).unwrap();
-    assert!(target_of(&live, 0).begin().is_some());
+    assert!(target_of(&live, 0).begin(Standing::In).is_some());
     let address = claim.address();
     let left = live.wait_drained(&[address], Duration::ZERO).await;
     assert_eq!(left[0].requests, 1);
@@ -143,14 +143,41 @@ fn the_least_loaded_target_is_picked_in_turn() {
         .unwrap();
     let table = live.pointer.load();
     let route = &table.hosts["a.test"];
-    let first = route.pick(None).unwrap().address();
-    let second = route.pick(None).unwrap().address();
+    let first = route.pick(None).unwrap().target.address();
+    let second = route.pick(None).unwrap().target.address();
     assert_ne!(first, second);
     let busy = route.targets[0].clone();
-    let _claim = busy.begin().unwrap();
+    let _claim = busy.begin(Standing::In).unwrap();
     for _ in 0..4 {
-        assert_ne!(route.pick(None).unwrap().address(), busy.address());
+        assert_ne!(route.pick(None).unwrap().target.address(), busy.address());
     }
     let free = route.targets[1].address();
-    assert_eq!(route.pick(Some(free)).unwrap().address(), busy.address());
+    assert_eq!(
+        route.pick(Some(free)).unwrap().target.address(),
+        busy.address()
+    );
+}
+
+#[test]
+fn a_target_that_is_out_is_passed_over_and_tried_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = Live::start(folder.path().join("table.json"), None).unwrap();
+    live.apply(&table(1, &["10.0.0.1:80", "10.0.0.2:80"]))
+        .unwrap();
+    let table = live.pointer.load();
+    let route = &table.hosts["a.test"];
+    let [dead, alive] = [0, 1].map(|number| &route.targets[number]);
+    dead.rotation().unreachable(Standing::In, rotation::now());
+    let choices: Vec<_> = (0..6)
+        .map(|_| route.pick(Some(dead.address())).unwrap())
+        .collect();
+    assert!(
+        choices
+            .iter()
+            .all(|choice| Arc::ptr_eq(choice.target, alive))
+    );
+    alive.rotation().unreachable(Standing::In, rotation::now());
+    let last = route.pick(Some(dead.address())).unwrap();
+    assert_eq!(last.standing, Standing::LastResort);
+    assert!(Arc::ptr_eq(last.target, alive));
 }

@@ -13,6 +13,7 @@ const REQUESTS: &str = "zarpar_edge_requests_total";
 const SECONDS: &str = "zarpar_edge_request_seconds";
 const IN_FLIGHT: &str = "zarpar_edge_in_flight";
 const BYTES: &str = "zarpar_edge_response_bytes_total";
+const TARGETS_LEFT: &str = "zarpar_edge_targets_left_total";
 const CONNECTIONS: &str = "zarpar_edge_connections";
 const REFUSED: &str = "zarpar_edge_connections_refused_total";
 const DROPPED: &str = "zarpar_edge_access_log_dropped_total";
@@ -105,6 +106,15 @@ impl Metrics {
         for app in &apps {
             let bytes = app.sum(|shard| &shard.bytes);
             text.sample(BYTES, &[("app", app.name())], bytes);
+        }
+        text.family(
+            TARGETS_LEFT,
+            "counter",
+            "Times a target left the rotation because it took no connections or broke them.",
+        );
+        for app in &apps {
+            let left = app.targets_left.load(Relaxed);
+            text.sample(TARGETS_LEFT, &[("app", app.name())], left);
         }
     }
 }

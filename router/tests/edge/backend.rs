@@ -143,7 +143,7 @@ pub fn read_chunked(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     }
 }
 
-fn read_request(reader: &mut impl BufRead, number: usize) -> Option<Seen> {
+pub fn read_request(reader: &mut impl BufRead, number: usize) -> Option<Seen> {
     let head = read_head(reader)?;
     let body = if !fields(&head, "transfer-encoding").is_empty() {
         read_chunked(reader)?

@@ -16,6 +16,10 @@ mod compress;
 mod forward;
 /// An edge that follows another one.
 mod handover;
+/// Several targets of which some die.
+mod health;
+/// Requests that wait while their app is changed.
+mod hold;
 /// Start, restart, damaged tables, shutdown, limits.
 mod lifecycle;
 /// Uploaded files.

@@ -14,7 +14,7 @@ use crate::static_files::{put_set, with_sets};
 use crate::world::{Edge, PATIENCE, route};
 
 /// Looks until there is something to return.
-fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -32,7 +32,7 @@ fn metrics(edge: &Edge) -> String {
     }
 }
 
-fn value(edge: &Edge, series: &str) -> f64 {
+pub fn value(edge: &Edge, series: &str) -> f64 {
     let text = metrics(edge);
     let line = text
         .lines()
@@ -43,7 +43,7 @@ fn value(edge: &Edge, series: &str) -> f64 {
 }
 
 /// An answer's end is counted a moment after the visitor has it.
-fn await_value(edge: &Edge, series: &str, expected: f64) {
+pub fn await_value(edge: &Edge, series: &str, expected: f64) {
     await_some(&format!("{series} {expected}"), || {
         (value(edge, series) == expected).then_some(())
     });

@@ -141,7 +141,7 @@ pub fn request(method: &str, path: &str, body: &'static str) -> Request<Full<Byt
         .unwrap()
 }
 
-async fn text(response: Response<Incoming>) -> String {
+pub async fn text(response: Response<Incoming>) -> String {
     let whole = response.into_body().collect().await.unwrap();
     String::from_utf8(whole.to_bytes().to_vec()).unwrap()
 }

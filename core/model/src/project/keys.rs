@@ -30,6 +30,7 @@ pub(super) const KNOWN: &[&str] = &[
     "media.root",
     "deploy.branch",
     "deploy.keep",
+    "deploy.during_migrations",
 ];
 
 /// Keys that a later version will know. Accepting them without doing what they say would be a

@@ -46,6 +46,7 @@ fn every_known_key_is_read() {
         [deploy]
         branch = "produccion"
         keep = 3
+        during_migrations = "serve"
     "#;
     let config = ProjectConfig::from_toml(text).unwrap();
     assert_eq!(config.web.drain, Duration::from_secs(10));
@@ -67,6 +68,15 @@ fn every_known_key_is_read() {
         let key = known.trim_end_matches(".*").rsplit('.').next().unwrap();
         assert!(text.contains(key), "{known}");
     }
+}
+
+#[test]
+fn requests_are_held_only_when_it_says_so() {
+    let read = |text| ProjectConfig::from_toml(text).unwrap().deploy;
+    assert_eq!(read("").during_migrations, DuringMigrations::Serve);
+    let hold = "[deploy]\nduring_migrations = \"hold\"";
+    assert_eq!(read(hold).during_migrations, DuringMigrations::Hold);
+    assert!(error("[deploy]\nduring_migration = 1").contains("`deploy.during_migrations`?"));
 }
 
 #[test]
@@ -107,6 +117,8 @@ fn values_that_cannot_be_meant_are_refused() {
         "[media]\nroot = \"media\"",
         "[processes]\nweb = \"x\"",
         "[deploy]\nkeep = 0",
+        "[deploy]\nduring_migrations = \"wait\"",
+        "[release]\ntasks = [\"x\"]\n[deploy]\nduring_migrations = \"hold\"",
         "[deploy]\nbranch = \"--upload-pack=x\"",
         "[web",
     ] {
