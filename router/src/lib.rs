@@ -45,9 +45,11 @@ mod static_files;
 mod static_set;
 mod target;
 mod tls;
+mod tunnel;
 mod upgrade;
 mod visitor;
 mod visitor_io;
+mod websocket;
 mod worker;
 
 pub use access_log::{AccessLog, LineFormat};

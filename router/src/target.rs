@@ -19,6 +19,8 @@ pub(crate) struct Target {
     requests: AtomicU64,
     draining: AtomicBool,
     emptied: Notify,
+    /// Woken by the mark: tunnels end by themselves only when they know.
+    marked: Notify,
 }
 
 /// A request's hold on its target, until the end of the answer's body.
@@ -32,6 +34,7 @@ impl Target {
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             emptied: Notify::new(),
+            marked: Notify::new(),
         })
     }
 
@@ -55,6 +58,7 @@ impl Target {
     /// Marks it. Called only after a table without it was published.
     pub(crate) fn drain(&self) {
         self.draining.store(true, SeqCst);
+        self.marked.notify_waiters();
     }
 
     /// Waits until a marked target holds no request.
@@ -74,6 +78,21 @@ impl Target {
 impl Claim {
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.address
+    }
+
+    /// Requests that hold the same target, this one included.
+    pub(crate) fn requests(&self) -> u64 {
+        self.0.requests()
+    }
+
+    /// Waits until the target fell out of the table.
+    pub(crate) async fn marked(&self) {
+        let mut marked = std::pin::pin!(self.0.marked.notified());
+        // Registered before the look, or the mark could be set between.
+        marked.as_mut().enable();
+        if !self.0.draining.load(SeqCst) {
+            marked.await;
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! WebSocket through the edge: nothing passes before the app said 101, and the target is held
-//! until the tunnel is closed.
+//! until the tunnel is closed. When the target falls out of the table or the edge stops, the
+//! visitor is told at once and has until the drain's limit; see `tunnel`.
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::try_join;
 use http::header::UPGRADE;
@@ -10,14 +13,22 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
 use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use crate::headers;
 use crate::pages::Page;
 use crate::reply::{Content, ReplyBody};
 use crate::target::Claim;
+use crate::tunnel;
 use crate::visitor::Visitor;
+use crate::worker::Worker;
+
+/// Visitors who are told to leave come back at once, and the new release has just started: each
+/// request at the target lengthens the time over which they are told by this much, up to the
+/// second, which is far below the usual limit of a drain.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A visitor's wish to change to another protocol.
 pub(crate) struct Upgrade {
@@ -63,9 +74,8 @@ impl Upgrade {
         spawn_local(async move {
             // An error means that one side left before the other had switched.
             if let Ok((visitor, app)) = try_join(self.visitor, app).await {
-                let (mut visitor, mut app) = (TokioIo::new(visitor), TokioIo::new(app));
-                // A tunnel ends by one side closing or breaking; both are its normal end.
-                let _ = copy_bidirectional(&mut visitor, &mut app).await;
+                let leave = leave(&claim, &holder.worker);
+                tunnel::join(TokioIo::new(visitor), TokioIo::new(app), pin!(leave)).await;
             }
             drop((claim, holder));
         });
@@ -76,4 +86,17 @@ impl Upgrade {
         headers::set_upgrade(accepted.headers_mut(), self.protocol);
         Ok(accepted)
     }
+}
+
+/// Waits until a visitor should be told that the target goes, or the edge.
+async fn leave(claim: &Claim, worker: &Worker) {
+    tokio::select! {
+        () = claim.marked() => {}
+        () = worker.stopping.cancelled() => {}
+    }
+    let requests = u32::try_from(claim.requests()).unwrap_or(u32::MAX);
+    let longest = PAUSE.saturating_mul(requests - 1).min(LONGEST_PAUSE);
+    // Without randomness they all go at once, as if there were few.
+    let part = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
+    sleep(longest.mul_f64(part)).await;
 }

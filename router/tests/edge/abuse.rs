@@ -8,7 +8,7 @@ mod floods;
 /// The one who must not notice.
 mod normal;
 /// An edge apart.
-mod process;
+pub mod process;
 /// Frames by hand.
 mod raw;
 /// Too little of everything.

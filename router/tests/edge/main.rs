@@ -26,7 +26,9 @@ mod static_files;
 mod swap;
 /// TLS, certificates, HTTP/2.
 mod tls;
-/// WebSocket tunnels.
+/// Changing to another protocol.
 mod upgrade;
+/// WebSockets by a real client and a real server.
+mod websocket;
 /// An edge, its control socket and a client of raw bytes.
 mod world;
