@@ -18,6 +18,7 @@ mod content_type;
 mod control;
 mod edge;
 mod error;
+mod extended_connect;
 mod file_body;
 mod file_reply;
 mod h2;

@@ -9,6 +9,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::acme::HTTP_PREFIX;
+use crate::extended_connect;
 use crate::headers::{Scheme, has_plain_framing};
 use crate::host::Host;
 use crate::live::LiveRoute;
@@ -68,7 +69,9 @@ async fn dispatch(
     request: Request<Incoming>,
     seen: &mut Seen,
 ) -> Result<Response<ReplyBody>, Page> {
-    if [Method::CONNECT, Method::TRACE].contains(request.method()) {
+    if [Method::CONNECT, Method::TRACE].contains(request.method())
+        && !extended_connect::is_asked(&request)
+    {
         return Err(Page::NotImplemented);
     }
     let target = request.uri().path_and_query();

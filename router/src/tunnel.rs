@@ -15,8 +15,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::stall::Offered;
 use crate::websocket::{Frames, close_for_app, close_for_visitor};
 
 /// How long a visitor may take to answer the Close, and after that the app; browsers and servers
@@ -27,13 +28,18 @@ const PIECE: usize = 16 * 1024;
 
 /// Passes bytes both ways until both sides are done, or one broke. When `leave` is ready, the
 /// tunnel is closed the way WebSocket wants it, which takes twice [`ANSWER`] at most once the
-/// app ended the frame it is at.
-pub(crate) async fn join<V, A>(visitor: V, app: A, leave: impl Future<Output = ()>)
-where
+/// app ended the frame it is at. `offered` is where it is noted since when the visitor takes
+/// nothing.
+pub(crate) async fn join<V, A>(
+    visitor: V,
+    app: A,
+    offered: Option<Offered>,
+    leave: impl Future<Output = ()>,
+) where
     V: AsyncRead + AsyncWrite + Unpin,
     A: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut tunnel = Tunnel::new(visitor, app);
+    let mut tunnel = Tunnel::new(visitor, app, offered);
     // A tunnel ends by one side closing or breaking; both are its normal end.
     tokio::select! {
         _ = tunnel.ends() => return,
@@ -54,6 +60,7 @@ struct Tunnel<V, A> {
     /// From the visitor to the app.
     up: Way,
     visitor_given_up: bool,
+    offered: Option<Offered>,
 }
 
 impl<V, A> Tunnel<V, A>
@@ -61,13 +68,14 @@ where
     V: AsyncRead + AsyncWrite + Unpin,
     A: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(visitor: V, app: A) -> Tunnel<V, A> {
+    fn new(visitor: V, app: A, offered: Option<Offered>) -> Tunnel<V, A> {
         Tunnel {
             visitor,
             app,
             down: Way::new(close_for_visitor),
             up: Way::new(|| close_for_app().unwrap_or_default()),
             visitor_given_up: false,
+            offered,
         }
     }
 
@@ -101,6 +109,15 @@ where
             self.down.close = Close::Never;
         }
         let down = self.down.poll(cx, &mut self.app, &mut self.visitor)?;
+        if let Some(offered) = &self.offered {
+            let since = offered.get().filter(|_| !self.down.moved);
+            offered.set(
+                self.down
+                    .waits()
+                    .then(|| since.unwrap_or_else(Instant::now)),
+            );
+            self.down.moved = false;
+        }
         if self.down.said {
             if self.up.close == Close::Never {
                 self.up.close = Close::AtEnd;
@@ -152,6 +169,8 @@ struct Way {
     /// Nothing passes any more.
     drops: bool,
     unflushed: bool,
+    /// Something was taken since this was last looked at.
+    moved: bool,
     /// The sender ended.
     ended: bool,
     /// The receiver was told of an end.
@@ -169,6 +188,7 @@ impl Way {
             said: false,
             drops: false,
             unflushed: false,
+            moved: false,
             ended: false,
             shut: false,
         }
@@ -176,6 +196,12 @@ impl Way {
 
     fn is_closing(&self) -> bool {
         self.said || self.frames.is_closing()
+    }
+
+    /// Whether the receiver did not take all it was given yet.
+    fn waits(&self) -> bool {
+        let unfinished = self.ended && !self.said && !self.shut;
+        self.unflushed || unfinished || !self.kept.is_empty() || !self.saying.is_empty()
     }
 
     /// Ready when the sender ended and all of it was passed on.
@@ -260,6 +286,7 @@ impl Way {
             }
             self.frames.follow(&rest[..taken]);
             self.unflushed = true;
+            self.moved = true;
             done += taken;
         }
         self.frames.follow(&bytes[done..]);

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+use crate::extended_connect::{self, is_accepted};
 use crate::headers;
 use crate::pages::Page;
 use crate::reply::{Content, ReplyBody};
@@ -25,8 +26,8 @@ use crate::visitor::Visitor;
 use crate::worker::Worker;
 
 /// Visitors who are told to leave come back at once, and the new release has just started: each
-/// request at the target lengthens the time over which they are told by this much, up to the
-/// second, which is far below the usual limit of a drain.
+/// request at the target lengthens the time over which they are told by `PAUSE`. The longest is
+/// far below the usual limit of a drain.
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -34,11 +35,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) struct Upgrade {
     protocol: HeaderValue,
     visitor: OnUpgrade,
+    /// On a stream of HTTP/2, what the app must answer to the key that we made.
+    accept: Option<HeaderValue>,
 }
 
 impl Upgrade {
     /// The wish, when the request has one that is allowed.
     pub(crate) fn asked(request: &mut Request<Incoming>) -> Option<Upgrade> {
+        if extended_connect::is_asked(request) {
+            return Some(Upgrade {
+                protocol: extended_connect::WEBSOCKET,
+                visitor: hyper::upgrade::on(&mut *request),
+                accept: Some(extended_connect::to_handshake(request)),
+            });
+        }
         let may = *request.method() == Method::GET
             && request.version() == Version::HTTP_11
             && request.body().is_end_stream();
@@ -46,7 +56,13 @@ impl Upgrade {
         Some(Upgrade {
             protocol,
             visitor: hyper::upgrade::on(request),
+            accept: None,
         })
+    }
+
+    /// Whether an answer that is no switch would look like one: any success to a CONNECT does.
+    pub(crate) fn would_open(&self, status: StatusCode) -> bool {
+        self.accept.is_some() && status.is_success()
     }
 
     pub(crate) fn protocol(&self) -> HeaderValue {
@@ -65,25 +81,31 @@ impl Upgrade {
                 .as_bytes()
                 .eq_ignore_ascii_case(self.protocol.as_bytes())
         });
-        if !same {
+        let ours = self.accept.as_ref();
+        if !same || !ours.is_none_or(|accept| is_accepted(response.headers_mut(), accept)) {
             return Err(Page::BadGateway);
         }
         let app = hyper::upgrade::on(&mut response);
         visitor.activity.becomes_tunnel();
-        let holder = visitor.clone();
+        // The connection is not idle while a stream of it is a tunnel.
+        let holder = (visitor.clone(), visitor.activity.begin());
+        let offered = self.accept.as_ref().map(|_| visitor.stalls.watch());
         spawn_local(async move {
             // An error means that one side left before the other had switched.
             if let Ok((visitor, app)) = try_join(self.visitor, app).await {
-                let leave = leave(&claim, &holder.worker);
-                tunnel::join(TokioIo::new(visitor), TokioIo::new(app), pin!(leave)).await;
+                let leave = pin!(leave(&claim, &holder.0.worker));
+                let (visitor, app) = (TokioIo::new(visitor), TokioIo::new(app));
+                tunnel::join(visitor, app, offered, leave).await;
             }
             drop((claim, holder));
         });
         let mut accepted = Response::new(ReplyBody::new(Content::Empty));
-        *accepted.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *accepted.headers_mut() = std::mem::take(response.headers_mut());
         headers::to_visitor(accepted.headers_mut(), false);
-        headers::set_upgrade(accepted.headers_mut(), self.protocol);
+        if self.accept.is_none() {
+            *accepted.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            headers::set_upgrade(accepted.headers_mut(), self.protocol);
+        }
         Ok(accepted)
     }
 }

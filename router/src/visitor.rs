@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::h2;
 use crate::headers::Scheme;
 use crate::service;
+use crate::stall::Stalls;
 use crate::tls;
 use crate::visitor_io::{Activity, VisitorIo};
 use crate::worker::{Open, Worker};
@@ -29,6 +30,8 @@ pub(crate) struct Visitor {
     pub(crate) address: HeaderValue,
     pub(crate) scheme: Scheme,
     pub(crate) activity: Arc<Activity>,
+    /// What of its answers and tunnels a visitor with HTTP/2 does not take.
+    pub(crate) stalls: Stalls,
     /// Held until the connection, or the tunnel it became, is closed.
     _open: Open,
     _permit: OwnedSemaphorePermit,
@@ -48,6 +51,7 @@ impl Visitor {
             address,
             scheme,
             activity: Arc::default(),
+            stalls: Stalls::default(),
             _open: worker.opened(),
             worker,
             _permit: permit,

@@ -30,7 +30,7 @@ fn tunnel(room: usize) -> Ends {
     let (visitor, outside) = duplex(room);
     let (app, inside) = duplex(1024);
     let (leave, left) = oneshot::channel();
-    let joined = spawn_local(join(outside, inside, async {
+    let joined = spawn_local(join(outside, inside, None, async {
         // A test that drops its end does not want it to leave.
         if left.await.is_err() {
             std::future::pending().await

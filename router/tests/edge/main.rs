@@ -30,5 +30,7 @@ mod tls;
 mod upgrade;
 /// WebSockets by a real client and a real server.
 mod websocket;
+/// WebSockets on streams of HTTP/2.
+mod websocket_h2;
 /// An edge, its control socket and a client of raw bytes.
 mod world;

@@ -101,7 +101,7 @@ pub fn wait<T>(work: impl Future<Output = T>) -> T {
         .expect("an end in time")
 }
 
-async fn h2(
+pub async fn h2(
     edge: &Edge,
     trusted: &CertificateDer<'static>,
 ) -> (http2::SendRequest<Full<Bytes>>, tokio::task::JoinHandle<()>) {
@@ -117,7 +117,7 @@ async fn h2(
     (sender, driver)
 }
 
-fn request(method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>> {
+pub fn request(method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>> {
     Request::builder()
         .method(method)
         .uri(format!("https://a.test{path}"))
@@ -125,7 +125,7 @@ fn request(method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>>
         .unwrap()
 }
 
-async fn text(response: Response<Incoming>) -> String {
+pub async fn text(response: Response<Incoming>) -> String {
     let whole = response.into_body().collect().await.unwrap();
     String::from_utf8(whole.to_bytes().to_vec()).unwrap()
 }

@@ -52,7 +52,7 @@ impl Echo {
         }
     }
 
-    fn ended(&self) -> Result<CloseCode, String> {
+    pub fn ended(&self) -> Result<CloseCode, String> {
         self.ends.recv_timeout(PATIENCE).unwrap()
     }
 }
