@@ -46,6 +46,7 @@ mod static_files;
 mod static_set;
 mod target;
 mod tls;
+mod trailers;
 mod tunnel;
 mod upgrade;
 mod visitor;

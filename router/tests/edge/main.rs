@@ -26,6 +26,8 @@ mod static_files;
 mod swap;
 /// TLS, certificates, HTTP/2.
 mod tls;
+/// Fields after an answer's body.
+mod trailers;
 /// Changing to another protocol.
 mod upgrade;
 /// WebSockets by a real client and a real server.
