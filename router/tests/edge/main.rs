@@ -22,6 +22,8 @@ mod seen;
 mod smuggling;
 /// Static files.
 mod static_files;
+/// What comes piece by piece, by TLS.
+mod streams;
 /// New tables under load, and drains.
 mod swap;
 /// TLS, certificates, HTTP/2.
