@@ -17,7 +17,6 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, interval};
 
 use crate::service;
-use crate::stall::Stalls;
 use crate::visitor::Visitor;
 use crate::visitor_io::VisitorIo;
 
@@ -54,7 +53,9 @@ pub(crate) fn builder() -> http2::Builder<OnThisThread> {
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(OWN_RESETS)
         .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG);
+        .keep_alive_timeout(PONG)
+        // WebSocket (RFC 8441); `service` refuses all other tunnels.
+        .enable_connect_protocol();
     builder
 }
 
@@ -68,10 +69,9 @@ where
     // Heads come between other frames, so the limits on reading are those above.
     activity.becomes_multiplexed();
     let io = VisitorIo::new(stream, activity.clone(), &worker.limits);
-    let stalls = Rc::new(Stalls::default());
-    let watched = stalls.clone();
+    let watched = visitor.clone();
     let service = service_fn(move |request| {
-        let (visitor, offered) = (visitor.clone(), watched.watch());
+        let (visitor, offered) = (visitor.clone(), visitor.stalls.watch());
         async move {
             let response = service::answer(visitor, request).await?;
             Ok::<_, Infallible>(response.map(|body| body.noting(offered)))
@@ -92,7 +92,7 @@ where
                 closing = Some(Instant::now());
             }
             _ = look.tick() => {
-                if stalls.any_longer_than(limits.write_idle) {
+                if watched.stalls.any_longer_than(limits.write_idle) {
                     // Dropping the connection ends its answers too.
                     break Ok(());
                 }

@@ -7,6 +7,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::trailers;
+
 /// How the visitor reached us; Django sees it as `request.is_secure()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
@@ -31,6 +33,7 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// Makes a visitor's head one for the app. `upgrade` is the one protocol the connection may
 /// change to, when it was asked for and is allowed.
 pub(crate) fn to_app(headers: &mut HeaderMap, origin: &Origin<'_>, upgrade: Option<HeaderValue>) {
+    let trailers = upgrade.is_none() && trailers::are_taken(headers);
     remove_named_by_connection(headers);
     remove_where(headers, |name| {
         is_hop_by_hop(name) || is_untrusted(name.as_str())
@@ -48,6 +51,9 @@ pub(crate) fn to_app(headers: &mut HeaderMap, origin: &Origin<'_>, upgrade: Opti
             Scheme::Https => HeaderValue::from_static("https"),
         },
     );
+    if trailers {
+        trailers::ask(headers);
+    }
     if let Some(protocol) = upgrade {
         set_upgrade(headers, protocol);
     }
@@ -144,7 +150,7 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool)
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     [
         CONNECTION,
         TE,
@@ -228,7 +234,7 @@ mod tests {
         let headers = sent_to_app(&[
             ("connection", "close, x-private"),
             ("keep-alive", "5"),
-            ("te", "trailers"),
+            ("te", "gzip"),
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
             ("expect", "100-continue"),
@@ -247,6 +253,29 @@ mod tests {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(headers["content-length"], "5");
+    }
+
+    #[test]
+    fn that_trailers_are_taken_is_said_anew_except_with_an_upgrade() {
+        let asked = [("te", "gzip, trailers"), ("connection", "close, te")];
+        let headers = sent_to_app(&asked);
+        assert_eq!(
+            (&headers["te"], &headers["connection"]),
+            (&"trailers".parse().unwrap(), &"te".parse().unwrap())
+        );
+        let mut headers = map(&asked);
+        let origin = Origin {
+            address: &HeaderValue::from_static("203.0.113.9"),
+            scheme: Scheme::Http,
+            host: &HeaderValue::from_static("a.example"),
+        };
+        to_app(
+            &mut headers,
+            &origin,
+            Some(HeaderValue::from_static("websocket")),
+        );
+        assert_eq!(headers.get("te"), None);
+        assert_eq!(headers["connection"], "upgrade");
     }
 
     #[test]

@@ -274,6 +274,9 @@ fn answer(
         let upgrade = upgrade.ok_or(Page::BadGateway)?;
         return upgrade.accept(visitor, response, claim);
     }
+    if upgrade.is_some_and(|upgrade| upgrade.would_open(response.status())) {
+        return Err(Page::BadGateway);
+    }
     let (mut parts, incoming) = response.into_parts();
     let absent = headers::describes_absent_body(is_head, parts.status);
     let compressed = wish.settle(

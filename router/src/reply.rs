@@ -16,6 +16,7 @@ use crate::pool::{Pool, Sender};
 use crate::seen::Seen;
 use crate::stall::Offered;
 use crate::target::Claim;
+use crate::trailers;
 use crate::visitor_io::Busy;
 
 /// An answer's body.
@@ -102,10 +103,15 @@ impl AppBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let polled = polled.map_ok(|frame| match frame.into_trailers() {
+            Ok(fields) => Frame::trailers(trailers::to_visitor(fields)),
+            Err(data) => data,
+        });
         if let Poll::Ready(frame) = &polled {
             self.ended = match frame {
                 None => true,
-                Some(Ok(_)) => self.incoming.is_end_stream(),
+                // Nothing comes after trailers.
+                Some(Ok(frame)) => frame.is_trailers() || self.incoming.is_end_stream(),
                 Some(Err(_)) => false,
             };
         }

@@ -9,6 +9,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::acme::HTTP_PREFIX;
+use crate::extended_connect;
 use crate::headers::{Scheme, has_plain_framing};
 use crate::hold;
 use crate::host::Host;
@@ -74,7 +75,9 @@ async fn dispatch(
     request: Request<Incoming>,
     seen: &mut Seen,
 ) -> Result<Response<ReplyBody>, Page> {
-    if [Method::CONNECT, Method::TRACE].contains(request.method()) {
+    if [Method::CONNECT, Method::TRACE].contains(request.method())
+        && !extended_connect::is_asked(&request)
+    {
         return Err(Page::NotImplemented);
     }
     let target = request.uri().path_and_query();

@@ -24,6 +24,8 @@ pub(crate) struct Target {
     draining: AtomicBool,
     emptied: Notify,
     rotation: Rotation,
+    /// Woken by the mark: tunnels end by themselves only when they know.
+    marked: Notify,
 }
 
 /// A target that was chosen for a request.
@@ -45,6 +47,7 @@ impl Target {
             draining: AtomicBool::new(false),
             emptied: Notify::new(),
             rotation: Rotation::default(),
+            marked: Notify::new(),
         })
     }
 
@@ -72,6 +75,7 @@ impl Target {
     /// Marks it. Called only after a table without it was published.
     pub(crate) fn drain(&self) {
         self.draining.store(true, SeqCst);
+        self.marked.notify_waiters();
     }
 
     /// Waits until a marked target holds no request.
@@ -121,6 +125,21 @@ impl Claim {
         if let Some(Change::Returned) = self.0.rotation.answered(self.1) {
             let (app, address) = (app.name(), self.0.address);
             tracing::info!(app, %address, "a target answers again and is back in the rotation");
+        }
+    }
+
+    /// Requests that hold the same target, this one included.
+    pub(crate) fn requests(&self) -> u64 {
+        self.0.requests()
+    }
+
+    /// Waits until the target fell out of the table.
+    pub(crate) async fn marked(&self) {
+        let mut marked = std::pin::pin!(self.0.marked.notified());
+        // Registered before the look, or the mark could be set between.
+        marked.as_mut().enable();
+        if !self.0.draining.load(SeqCst) {
+            marked.await;
         }
     }
 }

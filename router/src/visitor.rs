@@ -20,6 +20,7 @@ use crate::address_cap::Place;
 use crate::h2;
 use crate::headers::Scheme;
 use crate::service;
+use crate::stall::Stalls;
 use crate::tls;
 use crate::visitor_io::{Activity, VisitorIo};
 use crate::worker::{Open, Worker};
@@ -34,6 +35,8 @@ pub(crate) struct Visitor {
     pub(crate) address: HeaderValue,
     pub(crate) scheme: Scheme,
     pub(crate) activity: Arc<Activity>,
+    /// What of its answers and tunnels a visitor with HTTP/2 does not take.
+    pub(crate) stalls: Stalls,
     /// Held until the connection, or the tunnel it became, is closed.
     _open: Open,
     _permit: OwnedSemaphorePermit,
@@ -55,6 +58,7 @@ impl Visitor {
             address,
             scheme,
             activity: Arc::default(),
+            stalls: Stalls::default(),
             _open: worker.opened(),
             worker,
             _permit: permit,

@@ -31,9 +31,10 @@ fn the_app_hears_the_truth_about_the_visitor() {
         ("cookie", &["a=b"]),
         ("x_forwarded_proto", &[]),
         ("forwarded", &[]),
-        ("te", &[]),
+        // Said anew, by the edge.
+        ("te", &["trailers"]),
         ("upgrade", &[]),
-        ("connection", &[]),
+        ("connection", &["te"]),
     ] {
         assert_eq!(seen.field(name), values, "{name}");
     }

@@ -36,6 +36,8 @@ mod smuggling;
 mod spool;
 /// Static files.
 mod static_files;
+/// What comes piece by piece, by TLS.
+mod streams;
 /// New tables under load, and drains.
 mod swap;
 /// TLS, certificates, HTTP/2.
@@ -43,6 +45,13 @@ mod tls;
 /// TLS as a scanner sees it.
 mod tls_scan;
 /// WebSocket tunnels.
+/// Fields after an answer's body.
+mod trailers;
+/// Changing to another protocol.
 mod upgrade;
+/// WebSockets by a real client and a real server.
+mod websocket;
+/// WebSockets on streams of HTTP/2.
+mod websocket_h2;
 /// An edge, its control socket and a client of raw bytes.
 mod world;

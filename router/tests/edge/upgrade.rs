@@ -1,4 +1,4 @@
-//! WebSocket tunnels.
+//! Changing to another protocol.
 
 use std::io::{BufReader, Read, Write};
 use std::time::Duration;
