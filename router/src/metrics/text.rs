@@ -233,9 +233,9 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("# TYPE"))
             .collect();
-        assert_eq!(types.len(), 8);
+        assert_eq!(types.len(), 9);
         types.sort_unstable();
         types.dedup();
-        assert_eq!(types.len(), 8);
+        assert_eq!(types.len(), 9);
     }
 }

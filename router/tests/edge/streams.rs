@@ -162,7 +162,10 @@ fn echo_of_chunks() -> SocketAddr {
 
 #[test]
 fn a_body_comes_back_while_it_is_still_sent() {
-    let edge = Edge::with_targets(&[echo_of_chunks()]);
+    let edge = Edge::start();
+    let mut streaming = route(&[echo_of_chunks()]);
+    streaming["stream_requests"] = json!(true);
+    edge.apply(1, json!([streaming]));
     let pair = secured(&edge);
     for protocol in PROTOCOLS {
         wait(async {
