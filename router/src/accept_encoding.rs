@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
 /// A coding that a variant may have, smallest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Coding {
     Brotli,
     Zstd,

@@ -1,7 +1,9 @@
 //! The answer that hands out a file, static or uploaded: validators, conditions, ranges.
 
 use std::fs::File;
+use std::ops::Range;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG,
     LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
@@ -16,7 +18,7 @@ use crate::reply::{Content, ReplyBody};
 
 /// A file and what is told about it.
 pub(crate) struct ServedFile {
-    pub(crate) file: File,
+    pub(crate) source: Source,
     /// Bytes.
     pub(crate) size: u64,
     /// Unix seconds.
@@ -25,6 +27,26 @@ pub(crate) struct ServedFile {
     pub(crate) etag: String,
     pub(crate) content_type: &'static str,
     pub(crate) cache_control: &'static str,
+}
+
+/// Where a file's bytes are.
+pub(crate) enum Source {
+    Disk(File),
+    Memory(Bytes),
+}
+
+impl Source {
+    fn content(self, part: Range<u64>) -> Content {
+        match self {
+            Source::Disk(file) => Content::File(FileBody::new(file, part)),
+            Source::Memory(bytes) => {
+                // Within the size, which is that of something in memory.
+                let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
+                let end = at(part.end).min(bytes.len());
+                Content::Bytes(bytes.slice(at(part.start).min(end)..end))
+            }
+        }
+    }
 }
 
 /// Whether a method reads.
@@ -67,7 +89,7 @@ pub(crate) fn serve_coded(
         .map(|part| format!("bytes {}-{}/{}", part.start, part.end - 1, served.size));
     // A HEAD keeps the body for its length; it is dropped before a byte of it is read.
     let content = match part {
-        Some(part) => Content::File(FileBody::new(served.file, part)),
+        Some(part) => served.source.content(part),
         None => Content::Empty,
     };
     let mut response = Response::new(ReplyBody::new(content));

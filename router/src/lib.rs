@@ -31,6 +31,7 @@ mod handover;
 mod headers;
 mod hold;
 mod host;
+mod hot_files;
 mod live;
 mod media;
 mod metrics;

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use zarpar_model::MediaRoute;
 
 use crate::content_type::{self, Danger};
-use crate::file_reply::{ServedFile, is_read, serve};
+use crate::file_reply::{ServedFile, Source, is_read, serve};
 use crate::pages::Page;
 use crate::reply::ReplyBody;
 
@@ -71,7 +71,7 @@ impl Media {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let modified = u64::try_from(stat.st_mtime).unwrap_or(0);
         let served = ServedFile {
-            file,
+            source: Source::Disk(file),
             size,
             modified,
             etag: format!("\"{modified:x}-{:x}-{size:x}\"", stat.st_mtime_nsec),

@@ -13,6 +13,7 @@ use crate::extended_connect;
 use crate::headers::{Scheme, has_plain_framing};
 use crate::hold;
 use crate::host::Host;
+use crate::hot_files::HotFiles;
 use crate::live::LiveRoute;
 use crate::pages::Page;
 use crate::proxy;
@@ -101,7 +102,7 @@ async fn dispatch(
     {
         return redirect::to_https(request.method(), &host, port, request.uri());
     }
-    if let Some(response) = file(&route, &request)? {
+    if let Some(response) = file(&route, &request, &visitor.worker.hot)? {
         seen.is_file();
         return Ok(response);
     }
@@ -146,6 +147,7 @@ fn challenge(
 fn file(
     route: &LiveRoute,
     request: &Request<Incoming>,
+    hot: &HotFiles,
 ) -> Result<Option<Response<ReplyBody>>, Page> {
     if route.static_files.is_none() && route.media.is_none() {
         return Ok(None);
@@ -168,7 +170,7 @@ fn file(
         let Some(files) = &route.static_files else {
             return Ok(None);
         };
-        Ok(below(files.url())?.map(|path| files.reply(method, headers, path)))
+        Ok(below(files.url())?.map(|path| files.reply(method, headers, path, hot)))
     };
     // One folder may lie in the other; the longer prefix is the more exact one.
     let length = |url: Option<&str>| url.map_or(0, str::len);

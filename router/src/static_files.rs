@@ -1,9 +1,11 @@
 //! The static files of a route. What is below the prefix is answered here, also with 404: the
 //! app is never asked for a file it may not have any more. A file may have compressed variants
-//! beside it, made at release time; nothing is compressed here.
+//! beside it, made at release time; nothing is compressed here. Small ones that are asked for often are
+//! in memory (`hot_files`).
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,8 @@ use zarpar_model::{StaticEntry, StaticRoute};
 use crate::accept_encoding::{Coding, is_compressible, preferred};
 use crate::content_type;
 use crate::file_body::FileBody;
-use crate::file_reply::{ServedFile, is_read, serve_coded};
+use crate::file_reply::{ServedFile, Source, is_read, serve_coded};
+use crate::hot_files::{HotFiles, Key};
 use crate::pages::Page;
 use crate::reply::{Content, ReplyBody};
 use crate::static_set::StaticSet;
@@ -30,15 +33,20 @@ const MONTH: &str = "public, max-age=2592000";
 pub(crate) struct StaticFiles {
     url: Box<str>,
     blobs: PathBuf,
+    /// Of the folder, for contents in memory.
+    number: u64,
     /// Newest first.
     sets: Box<[Arc<StaticSet>]>,
 }
 
 impl StaticFiles {
     pub(crate) fn new(route: &StaticRoute, sets: Vec<Arc<StaticSet>>) -> StaticFiles {
+        let mut number = DefaultHasher::new();
+        route.root.hash(&mut number);
         StaticFiles {
             url: route.url.as_str().into(),
             blobs: route.root.join("blobs"),
+            number: number.finish(),
             sets: sets.into_boxed_slice(),
         }
     }
@@ -54,6 +62,7 @@ impl StaticFiles {
         method: &Method,
         headers: &HeaderMap,
         path: &[u8],
+        hot: &HotFiles,
     ) -> Response<ReplyBody> {
         if !is_read(method) {
             return Page::MethodNotAllowed.reply();
@@ -66,14 +75,14 @@ impl StaticFiles {
         let is_compressible = is_compressible(content_type);
         // A range is one of the file as it is.
         let variant = if is_compressible && !headers.contains_key(RANGE) {
-            self.variant(headers, &digest)
+            self.variant(headers, entry, &digest, hot)
         } else {
             None
         };
-        let (file, size, coding) = match variant {
-            Some((file, size, coding)) => (file, size, Some(coding)),
-            None => match open(&self.blobs, &digest, "") {
-                Ok(file) => (file, entry.size, None),
+        let (source, size, coding) = match variant {
+            Some((source, size, coding)) => (source, size, Some(coding)),
+            None => match self.plain(entry, &digest, hot) {
+                Ok(source) => (source, entry.size, None),
                 Err(error) => {
                     tracing::error!(%error, blob = digest, "a static file is missing on disk");
                     return Page::NotFound.reply();
@@ -82,7 +91,7 @@ impl StaticFiles {
         };
         let tag = &digest[..32];
         let served = ServedFile {
-            file,
+            source,
             size,
             modified: entry.mtime,
             etag: match coding {
@@ -112,17 +121,56 @@ impl StaticFiles {
     }
 
     /// The first variant that the client wants and that is there, and its size in bytes.
-    fn variant(&self, headers: &HeaderMap, digest: &str) -> Option<(File, u64, Coding)> {
+    fn variant(
+        &self,
+        headers: &HeaderMap,
+        entry: &StaticEntry,
+        digest: &str,
+        hot: &HotFiles,
+    ) -> Option<(Source, u64, Coding)> {
         preferred(headers).find_map(|coding| {
+            let key = self.key(entry, Some(coding));
+            if let Some(content) = hot.get(&key) {
+                let size = content.len() as u64;
+                return Some((Source::Memory(content), size, coding));
+            }
             let file = open(&self.blobs, digest, coding.suffix()).ok()?;
             let size = file.metadata().ok()?.len();
-            Some((file, size, coding))
+            Some((kept(hot, key, file, size), size, coding))
         })
+    }
+
+    /// The file as it is.
+    fn plain(&self, entry: &StaticEntry, digest: &str, hot: &HotFiles) -> io::Result<Source> {
+        let key = self.key(entry, None);
+        match hot.get(&key) {
+            Some(content) => Ok(Source::Memory(content)),
+            None => {
+                let file = open(&self.blobs, digest, "")?;
+                Ok(kept(hot, key, file, entry.size))
+            }
+        }
+    }
+
+    fn key(&self, entry: &StaticEntry, coding: Option<Coding>) -> Key {
+        Key {
+            folder: self.number,
+            sha256: entry.sha256,
+            coding,
+        }
     }
 
     fn find(&self, path: &[u8]) -> Option<&StaticEntry> {
         let path = std::str::from_utf8(path).ok()?;
         self.sets.iter().find_map(|set| set.get(path))
+    }
+}
+
+/// Where to send it from: memory, once it was asked for twice.
+fn kept(hot: &HotFiles, key: Key, file: File, size: u64) -> Source {
+    match hot.admit(key, &file, size) {
+        Some(content) => Source::Memory(content),
+        None => Source::Disk(file),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::config::Limits;
 use crate::departure::{Departure, Grace};
 use crate::h2::{self, OnThisThread};
 use crate::headers::Scheme;
+use crate::hot_files::HotFiles;
 use crate::live::{LiveRoute, LiveTable, TablePointer};
 use crate::pool::Pool;
 use crate::request_id::RequestIds;
@@ -72,6 +73,7 @@ pub(crate) struct Worker {
     pub(crate) challenges: Arc<Challenges>,
     pub(crate) ids: RequestIds,
     pub(crate) gzip: Rc<Gzip>,
+    pub(crate) hot: HotFiles,
     pub(crate) watch: Rc<Watch>,
     pub(crate) spool: Arc<Spool>,
     /// Where visitors find us with TLS, when they do.
@@ -121,6 +123,7 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         challenges: setup.challenges,
         ids: RequestIds::new(),
         gzip: Rc::default(),
+        hot: HotFiles::default(),
         watch: Rc::new(setup.watch),
         spool: setup.spool,
         https: port,

@@ -338,3 +338,41 @@ fn an_app_under_maintenance_shows_its_own_page_and_still_its_files() {
     edge.apply(3, with(plain, false));
     assert_eq!(edge.get("/").text(), "the app");
 }
+
+#[test]
+fn what_is_asked_for_often_comes_from_memory_and_is_the_same() {
+    let edge = with_variants();
+    // One connection, so one worker; each has a memory of its own.
+    let mut client = edge.client();
+    let mut ask = |method: &str, fields: &str| {
+        let request = format!("{method} /static/a.css HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n");
+        client.send(&request);
+        let answer = client.answer_to(&request);
+        let lines = answer.head.lines().map(str::to_ascii_lowercase);
+        // What names the request is another one each time.
+        let own = |line: &str| line.starts_with("date:") || line.starts_with("x-request-id:");
+        let head: Vec<_> = lines.filter(|line| !own(line)).collect();
+        (head, answer.body)
+    };
+    let requests = [
+        ("GET", ""),
+        ("GET", "Accept-Encoding: br\r\n"),
+        ("GET", "Accept-Encoding: gzip\r\n"),
+        ("HEAD", ""),
+        ("HEAD", "Accept-Encoding: gzip\r\n"),
+        ("GET", "Range: bytes=1-2\r\n"),
+        ("GET", "Range: bytes=-5\r\n"),
+        ("GET", "Range: bytes=9000-\r\n"),
+    ];
+    let from_disk = requests.map(|(method, fields)| ask(method, fields));
+    let bodies = ["plain style", "in br", "in gzip", "", "", "la", "style"];
+    for ((head, body), expected) in from_disk.iter().zip(bodies) {
+        assert_eq!(String::from_utf8_lossy(body), expected, "{head:?}");
+    }
+    let again = requests.map(|(method, fields)| ask(method, fields));
+    assert_eq!(again, from_disk);
+    // Without its files the edge can only answer from memory.
+    fs::remove_dir_all(edge.folder.path().join("static/blobs")).unwrap();
+    let from_memory = requests.map(|(method, fields)| ask(method, fields));
+    assert_eq!(from_memory, from_disk);
+}
