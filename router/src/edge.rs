@@ -103,6 +103,7 @@ pub fn run(
         access_log.as_ref(),
         &departure,
     )?;
+    let pid = succession.pid().to_owned();
     let (lock, before) = succession.split();
     let held = Held::new(listeners, &control, lock.as_ref())
         .map_err(EdgeError::setup("the handover to a later edge"))?;
@@ -122,7 +123,7 @@ pub fn run(
         if let Err(error) = predecessors.took_over().await {
             // It serves on. Who came to us meanwhile is served to the end.
             supervise(ended, workers, std::future::ready(()), &departure).await?;
-            return Err(EdgeError::not_handed_over(&error));
+            return Err(EdgeError::not_handed_over(pid, &error));
         }
         if let Some(mut lock) = lock {
             Succession::sign(&mut lock).map_err(EdgeError::setup("the lock"))?;

@@ -43,10 +43,10 @@ pub enum EdgeError {
     },
     /// The edge that runs does not make room.
     #[error(
-        "the edge that runs already (pid {pid}) does not hand over its sockets: {reason}\nhint: it serves on; to start this one all the same, stop it first: `kill {pid}`"
+        "the edge that runs already does not hand over its sockets: {reason}\nhint: it serves on; to start this one all the same, stop it first: `kill {pid}`"
     )]
     HandOver {
-        /// Its process id; `?` when it does not even say that.
+        /// Its process id, or what a shell makes it from when the edge does not even say that.
         pid: String,
         /// What went wrong.
         reason: String,
@@ -72,9 +72,9 @@ pub enum EdgeError {
 
 impl EdgeError {
     /// The edge that runs went back on it, because we were too slow or it ended.
-    pub(crate) fn not_handed_over(error: &zarpar_control::ClientError) -> EdgeError {
+    pub(crate) fn not_handed_over(pid: String, error: &zarpar_control::ClientError) -> EdgeError {
         EdgeError::HandOver {
-            pid: "?".to_owned(),
+            pid,
             reason: error.to_string(),
         }
     }

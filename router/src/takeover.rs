@@ -40,6 +40,8 @@ pub struct Succession {
     earlier: Vec<UnixStream>,
     /// Of the table in force at the edge before.
     generation: u64,
+    /// Of the edge before, for messages.
+    pid: String,
 }
 
 impl Succession {
@@ -63,6 +65,11 @@ impl Succession {
         self.before.is_some().then_some(self.generation)
     }
 
+    /// The process id of the edge before, for messages.
+    pub(crate) fn pid(&self) -> &str {
+        &self.pid
+    }
+
     /// The lock, and the connections to the edges before, the last one first.
     pub(crate) fn split(self) -> (Option<File>, Vec<UnixStream>) {
         let edges = self.before.into_iter().chain(self.earlier).collect();
@@ -77,13 +84,17 @@ impl Succession {
 /// [`EdgeError::HandOver`] when it is there and does not hand over.
 pub fn take_over(socket: &Path) -> Result<Option<TakenOver>, EdgeError> {
     let began = Instant::now();
-    let mut pid = "?".to_owned();
+    // Until it says so itself; the lock stands beside the socket.
+    let mut pid = format!("$(cat {})", socket.with_extension("lock").display());
     loop {
         let Ok(stream) = UnixStream::connect(socket) else {
             return Ok(None);
         };
         match ask(stream, &mut pid) {
-            Ok(taken) => return Ok(Some(taken)),
+            Ok(mut taken) => {
+                taken.succession.pid = pid;
+                return Ok(Some(taken));
+            }
             // It handed over to another one, or ended, in this instant.
             Err(Failure::Closed) if began.elapsed() < PATIENCE => {
                 thread::park_timeout(Duration::from_millis(20));
@@ -171,6 +182,7 @@ fn sort(
             before: Some(before),
             earlier,
             generation,
+            pid: String::new(),
         },
     })
 }

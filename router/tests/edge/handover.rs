@@ -289,6 +289,24 @@ fn an_edge_of_an_older_version_is_named() {
 }
 
 #[test]
+fn an_edge_that_hangs_is_found_by_its_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("router.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        (&stream).write_all(b"what?\n").unwrap();
+        let _ = BufReader::new(stream).lines().count();
+    });
+    let text = take_over(&socket).unwrap_err().to_string();
+    let lock = folder.path().join("router.lock");
+    assert!(
+        text.contains(&format!("`kill $(cat {})`", lock.display())),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_new_version_that_cannot_read_the_table_does_not_start() {
     let app = Backend::saying("hello");
     let mut edge = Edge::with_targets(&[app.address]);
