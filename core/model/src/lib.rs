@@ -10,6 +10,7 @@ mod name;
 mod phase;
 mod project;
 mod record;
+mod repository;
 mod span;
 mod static_index;
 mod table;
@@ -34,6 +35,7 @@ pub use record::{
     App, AppSettings, Deployment, DeploymentKind, Release, ReleaseError, ReleaseState, Scope,
     Target, Token,
 };
+pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
 pub use span::{SpanError, parse_span, show_span};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
 pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
