@@ -8,6 +8,7 @@
 
 mod auth;
 mod check;
+mod exchange;
 mod git;
 mod intake;
 mod repository;
