@@ -32,8 +32,8 @@ pub use project::{
     ProjectError, ReleaseConfig, StatusRange, WebConfig,
 };
 pub use record::{
-    App, AppSettings, Deployment, DeploymentKind, Release, ReleaseError, ReleaseState, Scope,
-    Target, Token,
+    App, AppSettings, Deployment, DeploymentKind, PushedBranch, Release, ReleaseError,
+    ReleaseState, Scope, Target, Token,
 };
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
 pub use span::{SpanError, parse_span, show_span};
