@@ -8,6 +8,7 @@
 
 mod auth;
 mod check;
+mod fetch;
 mod git;
 mod intake;
 mod repository;
@@ -15,6 +16,10 @@ mod smart_http;
 
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
+pub use fetch::{
+    Credentials, FetchError, FetchRules, FetchSource, Network, NetworkError, fetch, fingerprint,
+    git_ssh, host_keys, is_git_ssh, remove_unfinished,
+};
 pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;
