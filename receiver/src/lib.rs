@@ -9,6 +9,7 @@
 mod auth;
 mod check;
 mod exchange;
+mod fetch;
 mod git;
 mod intake;
 mod repository;
@@ -16,6 +17,10 @@ mod smart_http;
 
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
+pub use fetch::{
+    Credentials, FetchError, FetchRules, FetchSource, Network, NetworkError, fetch, fingerprint,
+    git_ssh, host_keys, is_git_ssh, remove_unfinished,
+};
 pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;
