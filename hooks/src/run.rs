@@ -170,7 +170,7 @@ fn converse(
                     text.lines().for_each(|line| say(&format!(" !     {line}")));
                     return Ok(1);
                 }
-                Frame::Output { .. } | Frame::Reply(_) => {}
+                Frame::Output { .. } | Frame::Reply(_) | Frame::Open => {}
             }
         }
     })

@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitStatus;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::mpsc;
 
@@ -15,6 +15,8 @@ use tokio::sync::mpsc;
 const ERROR_OUTPUT: usize = 4096;
 /// Bytes of output that are passed on at once.
 const PIECE: usize = 16 * 1024;
+/// Bytes of input that are read at once, as much as a pipe holds.
+const READ: usize = 64 * 1024;
 /// Pieces on their way to a client.
 pub(crate) const PIECES: usize = 4;
 
@@ -68,9 +70,9 @@ pub(crate) async fn exchange(
 }
 
 async fn feed(input: impl AsyncRead + Unpin, limit: u64, mut stdin: ChildStdin) -> io::Result<()> {
-    let mut input = input.take(limit);
-    tokio::io::copy(&mut input, &mut stdin).await?;
-    if input.limit() == 0 {
+    let mut input = BufReader::with_capacity(READ, input.take(limit));
+    tokio::io::copy_buf(&mut input, &mut stdin).await?;
+    if input.get_ref().limit() == 0 {
         return Err(io::Error::other("the request is larger than a fetch needs"));
     }
     stdin.shutdown().await

@@ -14,6 +14,7 @@ mod git;
 mod intake;
 mod repository;
 mod smart_http;
+mod ssh;
 
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
@@ -25,3 +26,4 @@ pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};
+pub use ssh::{Session, Visit, VisitError};

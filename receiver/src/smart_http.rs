@@ -52,6 +52,16 @@ impl ReceiverState {
             tasks,
         }
     }
+
+    /// The repositories.
+    pub(crate) fn repositories(&self) -> &Repositories {
+        &self.repositories
+    }
+
+    /// The right to start one git process more, when there is room.
+    pub(crate) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.clone().try_acquire_owned().ok()
+    }
 }
 
 /// The three paths.

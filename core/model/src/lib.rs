@@ -13,6 +13,7 @@ mod record;
 mod repository;
 mod source;
 mod span;
+mod ssh_key;
 mod static_index;
 mod table;
 mod timestamp;
@@ -39,6 +40,7 @@ pub use record::{
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
 pub use source::{Delivery, DeliveryId, DeliveryIdError, DeliveryState, Source};
 pub use span::{SpanError, parse_span, show_span};
+pub use ssh_key::{PublicKey, PublicKeyError, Role, RoleError, SshKey};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
 pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
 pub use timestamp::Timestamp;
