@@ -6,14 +6,18 @@
 //! most git's own temporary files, which git removes.
 #![warn(missing_docs)]
 
+mod admission;
+mod attempts;
 mod auth;
 mod check;
 mod exchange;
 mod git;
 mod intake;
 mod repository;
+mod request_body;
 mod smart_http;
 
+pub use admission::ClientAddress;
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
 pub use git::{GitConfig, GitError};

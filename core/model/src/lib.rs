@@ -32,11 +32,11 @@ pub use project::{
     ProjectError, ReleaseConfig, StatusRange, WebConfig,
 };
 pub use record::{
-    App, AppSettings, Deployment, DeploymentKind, Release, ReleaseError, ReleaseState, Scope,
-    Target, Token,
+    Access, App, AppSettings, Deployment, DeploymentKind, Release, ReleaseError, ReleaseState,
+    Scope, Target, Token,
 };
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
-pub use span::{SpanError, parse_span, show_span};
+pub use span::{LifetimeError, SpanError, parse_lifetime, parse_span, show_span};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
 pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
 pub use timestamp::Timestamp;
