@@ -272,6 +272,12 @@ enum TokensCommand {
         /// An app it may touch (default: all)
         #[arg(long = "app", value_name = "APP")]
         apps: Vec<AppName>,
+        /// It may clone and fetch, not push
+        #[arg(long)]
+        read_only: bool,
+        /// How long it is good for, such as 12h, 90d or 8w (default: until it is revoked)
+        #[arg(long, value_name = "TIME", value_parser = zarpar_model::parse_lifetime)]
+        expires: Option<std::time::Duration>,
     },
     /// List the tokens
     List(Listing),

@@ -6,6 +6,8 @@
 //! most git's own temporary files, which git removes.
 #![warn(missing_docs)]
 
+mod admission;
+mod attempts;
 mod auth;
 mod check;
 mod exchange;
@@ -13,9 +15,11 @@ mod fetch;
 mod git;
 mod intake;
 mod repository;
+mod request_body;
 mod smart_http;
 mod ssh;
 
+pub use admission::ClientAddress;
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
 pub use fetch::{

@@ -145,7 +145,15 @@ impl Daemon {
             Request::AppList => self.app_list(answer, &Scope::All).await,
             Request::AppInfo { name } => self.app_info(answer, &name).await,
             Request::AppDestroy { name } => self.app_destroy(answer, &name).await,
-            Request::TokenCreate { name, apps } => self.token_create(answer, name, apps).await,
+            Request::TokenCreate {
+                name,
+                apps,
+                access,
+                lifetime,
+            } => {
+                self.token_create(answer, name, apps, access, lifetime)
+                    .await
+            }
             Request::TokenList => self.token_list(answer).await,
             Request::TokenRevoke { name } => self.token_revoke(answer, &name).await,
             Request::DomainAdd { app, hosts } => self.domain_add(answer, &app, hosts).await,

@@ -58,6 +58,9 @@ pub(crate) fn token(token: &Token) -> TokenView {
         name: token.name.to_string(),
         apps,
         created_at: token.created_at.to_string(),
+        access: token.access.as_str().to_owned(),
+        expires_at: token.expires_at.map(|end| end.to_string()),
+        expired: token.is_expired(std::time::SystemTime::now().into()),
     }
 }
 

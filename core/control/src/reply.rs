@@ -100,6 +100,15 @@ pub struct TokenView {
     pub apps: Option<Vec<String>>,
     /// When it was made.
     pub created_at: String,
+    /// `read` or `push`.
+    #[serde(default)]
+    pub access: String,
+    /// When it ends, or ended; absent when it does not.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// Whether it has ended.
+    #[serde(default)]
+    pub expired: bool,
 }
 
 /// A new token. The secret is shown this once.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
-    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, ReleaseNumber,
+    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName,
+    ReleaseNumber,
 };
 use zarpar_model::{PublicKey, Role};
 
@@ -65,6 +66,12 @@ pub enum Request {
         name: AppName,
         /// The apps it may touch; all when empty.
         apps: Vec<AppName>,
+        /// What it lets its bearer do.
+        #[serde(default)]
+        access: Access,
+        /// How long it is good for, in seconds; for ever when absent.
+        #[serde(default)]
+        lifetime: Option<u64>,
     },
     /// All tokens. Replies a list of [`crate::TokenView`].
     TokenList,
