@@ -2,6 +2,8 @@
 //! was written becomes what is relied on in one step, before anything is made or bound; every
 //! error here ends with exit code 64.
 
+mod git;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use zarpar_model::RouteTable;
+use zarpar_receiver::GitLimits;
 use zarpar_router::{AccessLog, AcmeSettings, Limits, LineFormat};
 
 /// Where the file is looked for when `--config` does not say.
@@ -49,6 +52,7 @@ struct RawConfig {
     engine: RawEngine,
     acme: RawAcme,
     edge: RawEdge,
+    git: git::RawGit,
 }
 
 /// How certificates are ordered.
@@ -104,6 +108,8 @@ pub(crate) struct Config {
     pub(crate) access_log: Option<AccessLog>,
     /// Open connections of one visitor's address at the edge; 0: no limit.
     pub(crate) connections_per_address: usize,
+    /// What a push may ask of this machine.
+    pub(crate) git: GitLimits,
     /// The file that was read because `--config` said so.
     pub(crate) file: Option<PathBuf>,
     /// Where our program was when we started: the same path may hold another version later, and
@@ -123,11 +129,16 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
     Table { path: PathBuf, message: String },
+    /// A key of `[git]` that says nothing usable.
+    #[error(
+        "the configuration has a wrong `{key}` under `[git]`: {message}\nhint: for example `max_pack = \"1g\"`, `max_file = \"256m\"`, `max_expanded = \"2g\"`, `receive_time = \"10m\"`"
+    )]
+    Git { key: &'static str, message: String },
     /// An address that is none.
     #[error(
         "expected an address such as `127.0.0.1:8080` for `{key}`, found `{found}`\nhint: write it as IP:PORT, in the configuration, as `--{key}` or in the environment"
@@ -194,6 +205,7 @@ impl Config {
                 .edge
                 .connections_per_address
                 .unwrap_or(Limits::default().connections_per_address),
+            git: git::limits(raw.git)?,
             file: args.config.clone(),
             http,
             https,

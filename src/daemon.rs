@@ -35,8 +35,6 @@ use zarpar_store::Store;
 use crate::config::{Config, Layout, ServerArgs};
 use crate::report::{BAD_CONFIGURATION, fail};
 
-/// The largest pack of a push, in bytes; the mission names repositories of 500 MB.
-const MAX_PACK: u64 = 1024 * 1024 * 1024;
 /// What a stopping server waits for answers that are being written.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -142,7 +140,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         home: layout.root().to_owned(),
         hooks: layout.hooks(),
         control_socket: layout.control_socket(),
-        max_pack: MAX_PACK,
+        limits: config.git.clone(),
     };
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
@@ -162,6 +160,8 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     tasks.spawn(daemon.queue.clone().run(stop.clone()));
+    let repositories = daemon.repositories.clone();
+    tasks.spawn(async move { repositories.tidy().await });
     tasks.spawn(edge::keep(
         config.clone(),
         layout.clone(),

@@ -3,7 +3,7 @@
 //!
 //! What can never happen: an argument for git that came from outside; a push or fetch without a
 //! token for that app; a deployment that was acknowledged and is not durable. A crash leaves at
-//! most git's own temporary files, which git removes.
+//! most git's own temporary files, which git removes, or else the next start.
 #![warn(missing_docs)]
 
 mod auth;
@@ -11,12 +11,18 @@ mod check;
 mod exchange;
 mod git;
 mod intake;
+mod leftovers;
+mod quarantine;
+mod receives;
 mod repository;
 mod smart_http;
+mod tree;
 
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
-pub use git::{GitConfig, GitError};
+pub use git::{GitConfig, GitError, GitLimits};
 pub use intake::{Intake, IntakeError, Submission};
+pub use quarantine::{Quarantine, QuarantineError};
 pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};
+pub use tree::TreeError;

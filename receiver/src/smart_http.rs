@@ -16,7 +16,6 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::io::BufReader;
-use tokio::process::Child;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::io::StreamReader;
 use tokio_util::task::TaskTracker;
@@ -26,6 +25,7 @@ use zarpar_store::Store;
 use crate::auth::{authenticate, is_user_alone};
 use crate::exchange::{Outputs, PIECES, exchange};
 use crate::git::{Dialogue, Service};
+use crate::receives::Served;
 use crate::repository::Repositories;
 
 /// Git processes at once; each takes some MB.
@@ -251,7 +251,7 @@ fn start(
     admitted: &Admitted,
     dialogue: Dialogue,
     headers: &HeaderMap,
-) -> Result<Child, Box<Response>> {
+) -> Result<Served, Box<Response>> {
     let app = admitted.app.name.as_str();
     let hook_env = [
         (zarpar_hooks::ENV_APP, app),
@@ -288,7 +288,7 @@ struct Input {
 /// client.
 fn respond(
     state: &ReceiverState,
-    child: Child,
+    child: Served,
     request: Input,
     prefix: Bytes,
     content_type: String,

@@ -101,7 +101,11 @@ async fn converse(daemon: Daemon, stream: UnixStream) {
 impl Daemon {
     async fn handle(&self, request: Request, answer: &mut Answer) -> anyhow::Result<u8> {
         match request {
-            Request::CheckPush { app, updates } => self.check_push(&app, &updates),
+            Request::CheckPush {
+                app,
+                updates,
+                incoming,
+            } => self.check_push(&app, &updates, incoming).await,
             Request::Push { app, commit, by } => self.push(answer, &app, commit, by).await,
             Request::AppCreate {
                 name,

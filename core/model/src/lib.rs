@@ -11,6 +11,7 @@ mod phase;
 mod project;
 mod record;
 mod repository;
+mod size;
 mod span;
 mod static_index;
 mod table;
@@ -36,6 +37,7 @@ pub use record::{
     Target, Token,
 };
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
+pub use size::{SizeError, parse_size, show_size};
 pub use span::{SpanError, parse_span, show_span};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
 pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
