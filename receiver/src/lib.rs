@@ -12,6 +12,7 @@ mod git;
 mod intake;
 mod repository;
 mod smart_http;
+mod webhook;
 
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
@@ -19,3 +20,4 @@ pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};
+pub use webhook::{Taken, WebhookState, new_webhook_secret, webhook_routes};
