@@ -20,6 +20,7 @@ mod health;
 mod hold;
 mod journal;
 mod make;
+mod moves;
 mod one_off;
 mod pipeline;
 mod plan;
@@ -48,6 +49,7 @@ pub use checkout::{Checkout, CheckoutError};
 pub use env::{Site, Surroundings};
 pub use error::DeployError;
 pub use journal::{Follower, Journal};
+pub use moves::Moved;
 pub use plan::{Plan, PlanError};
 pub use precompress::{Summary, compress_static};
 pub use queue::Queue;
@@ -69,6 +71,8 @@ pub struct Builder {
     files: Arc<RwLock<()>>,
     /// Apps whose new requests wait.
     holds: hold::Holds,
+    /// Who watches deployments begin and end.
+    moves: moves::Moves,
     /// Drains go on after a deployment has ended.
     retiring: tokio_util::task::TaskTracker,
     /// Held while static files are compressed: one processor at a time is enough for that.
@@ -106,6 +110,7 @@ impl Builder {
             table: Arc::default(),
             files: Arc::default(),
             holds: hold::Holds::default(),
+            moves: moves::Moves::default(),
             retiring: tokio_util::task::TaskTracker::new(),
             compressing: Arc::default(),
         }

@@ -66,6 +66,7 @@ impl Builder {
                     text: reason,
                 },
             );
+            self.tell_end(deployment.id);
         }
         Ok(())
     }
