@@ -1,10 +1,12 @@
 //! The route of webhooks with raw requests over a real socket and a real store.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit, Mac};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use zarpar_model::{
     App, AppName, DeliveryState, DeploymentId, Provider, ReleaseNumber, Source, Timestamp,
@@ -125,9 +127,11 @@ async fn post(
     // A refusal may come before the body was read.
     let _ = stream.write_all(body).await;
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
+    let read = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("{read:?} {answer}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, body.to_owned())
 }
@@ -318,9 +322,13 @@ async fn a_burst_is_answered_and_every_answer_is_durable() {
     let _alone = ALONE.lock().await;
     let world = World::new().await;
     let mut burst = JoinSet::new();
+    // As many connections as the console address takes at once, not more.
+    let connections = Arc::new(Semaphore::new(60));
     for number in 0..300 {
         let address = world.address;
+        let connections = connections.clone();
         burst.spawn(async move {
+            let _connection = connections.acquire().await.unwrap();
             let body = push(&format!("{number:040x}").replacen('0', "a", 1));
             let signature = sign(body.as_bytes());
             let id = format!("id-{number}");
