@@ -8,6 +8,7 @@
 
 mod auth;
 mod check;
+mod deploy_key;
 mod git;
 mod intake;
 mod repository;
@@ -16,6 +17,7 @@ mod webhook;
 
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
+pub use deploy_key::DeployKey;
 pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;

@@ -10,6 +10,7 @@ mod lines;
 mod reply;
 mod request;
 mod secret;
+mod webhook;
 
 pub use client::{Client, ClientError};
 pub use edge::{EdgeClient, EdgeReply, EdgeRequest, EdgeStatus, Handed, TargetLoad};
@@ -21,3 +22,4 @@ pub use reply::{
 };
 pub use request::{RefUpdate, Request};
 pub use secret::Secret;
+pub use webhook::{DeliveryView, WebhookEnabled, WebhookView};
