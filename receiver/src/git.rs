@@ -2,11 +2,15 @@
 //! emptied environment, fixed configuration, a process group of its own. Nothing from outside
 //! becomes an argument; the repository's path is ours.
 
+mod fetch;
+
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use tokio::process::{Child, Command};
 use zarpar_model::BranchName;
+
+pub(crate) use fetch::{ForgeFetch, fetched};
 
 /// What git processes need to know.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@
 mod auth;
 mod check;
 mod deploy_key;
+mod fetch;
 mod git;
 mod intake;
 mod repository;
@@ -18,6 +19,10 @@ mod webhook;
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
 pub use deploy_key::DeployKey;
+pub use fetch::{
+    Credentials, FetchError, FetchRules, FetchSource, Network, NetworkError, fetch, fingerprint,
+    git_ssh, host_keys, is_git_ssh, remove_unfinished,
+};
 pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;
