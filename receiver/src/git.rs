@@ -175,6 +175,8 @@ impl GitConfig {
             // The deploy branch is checked out nowhere; a force push is the owner's decision.
             "receive.denyNonFastForwards=false".to_owned(),
             "receive.autogc=false".to_owned(),
+            // The control plane alone moves branches (`proc-receive`, `builder/src/branch.rs`).
+            "receive.procReceiveRefs=refs/heads".to_owned(),
             "uploadpack.allowAnySHA1InWant=false".to_owned(),
         ];
         for setting in settings {

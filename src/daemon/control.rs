@@ -102,7 +102,12 @@ impl Daemon {
     async fn handle(&self, request: Request, answer: &mut Answer) -> anyhow::Result<u8> {
         match request {
             Request::CheckPush { app, updates } => self.check_push(&app, &updates),
-            Request::Push { app, commit, by } => self.push(answer, &app, commit, by).await,
+            Request::Push {
+                app,
+                commit,
+                by,
+                old,
+            } => self.push(answer, &app, commit, old, by).await,
             Request::AppCreate {
                 name,
                 domains,

@@ -13,7 +13,7 @@ pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
         other => other.to_string(),
     };
     let commit = match &deployment.kind {
-        DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
+        DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => {
             Some(commit.to_string())
         }
         DeploymentKind::Rollback { .. } | DeploymentKind::Restart => None,

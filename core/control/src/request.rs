@@ -21,7 +21,8 @@ pub enum Request {
         /// Every reference of the push.
         updates: Vec<RefUpdate>,
     },
-    /// The `update` hook: deploy this commit. Events, then `Done` with 0 when it is live.
+    /// The `proc-receive` hook: deploy this commit and then move the deploy branch to it. Events,
+    /// then `Done` with 0 when both are done.
     Push {
         /// The app.
         app: AppName,
@@ -29,6 +30,9 @@ pub enum Request {
         commit: CommitId,
         /// Who pushes.
         by: String,
+        /// Where the pusher saw the branch; null when there was none.
+        #[serde(default)]
+        old: Option<CommitId>,
     },
     /// Make an app. Replies [`crate::AppView`].
     AppCreate {

@@ -33,8 +33,8 @@ pub use project::{
     ProjectError, ReleaseConfig, StatusRange, WebConfig,
 };
 pub use record::{
-    App, AppSettings, Deployment, DeploymentKind, Release, ReleaseError, ReleaseState, Scope,
-    Target, Token,
+    App, AppSettings, Deployment, DeploymentKind, PushedBranch, Release, ReleaseError,
+    ReleaseState, Scope, Target, Token,
 };
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
 pub use source::{Delivery, DeliveryId, DeliveryIdError, DeliveryState, Source};

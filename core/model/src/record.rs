@@ -180,11 +180,14 @@ pub struct Deployment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum DeploymentKind {
-    /// Deploy a commit that is being pushed; its objects may still be in quarantine until the
-    /// `update` hook's reference moves, so the commit alone says what to build.
+    /// Deploy a commit that was pushed. The branch does not name it until it is live, so the
+    /// commit alone says what to build.
     Push {
         /// The commit.
         commit: CommitId,
+        /// The branch that moves to it once it is live; none moves for a webhook.
+        #[serde(default)]
+        branch: Option<PushedBranch>,
     },
     /// Deploy a commit that the repository already has.
     Deploy {
@@ -198,6 +201,15 @@ pub enum DeploymentKind {
     },
     /// The active image with the env, domains and scale of now.
     Restart,
+}
+
+/// What a push does to a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushedBranch {
+    /// The branch.
+    pub name: BranchName,
+    /// Where the pusher saw it; null when there was none.
+    pub old: CommitId,
 }
 
 impl DeploymentKind {
