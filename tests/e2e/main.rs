@@ -15,6 +15,7 @@ mod architecture;
 mod crashes;
 mod edge;
 mod failures;
+mod fetch_ssh;
 mod foresight;
 mod hold;
 mod http;
