@@ -2,6 +2,8 @@
 //! was written becomes what is relied on in one step, before anything is made or bound; every
 //! error here ends with exit code 64.
 
+mod fetch;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use zarpar_model::RouteTable;
+use zarpar_receiver::FetchRules;
 use zarpar_router::{AccessLog, AcmeSettings, Limits, LineFormat};
 
 /// Where the file is looked for when `--config` does not say.
@@ -49,6 +52,7 @@ struct RawConfig {
     engine: RawEngine,
     acme: RawAcme,
     edge: RawEdge,
+    fetch: fetch::RawFetch,
 }
 
 /// How certificates are ordered.
@@ -104,6 +108,8 @@ pub(crate) struct Config {
     pub(crate) access_log: Option<AccessLog>,
     /// Open connections of one visitor's address at the edge; 0: no limit.
     pub(crate) connections_per_address: usize,
+    /// From where code may be fetched.
+    pub(crate) fetch: FetchRules,
     /// The file that was read because `--config` said so.
     pub(crate) file: Option<PathBuf>,
     /// Where our program was when we started: the same path may hold another version later, and
@@ -123,7 +129,7 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout` (seconds), `max_size` (bytes) of `[fetch]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
@@ -194,6 +200,7 @@ impl Config {
                 .edge
                 .connections_per_address
                 .unwrap_or(Limits::default().connections_per_address),
+            fetch: raw.fetch.resolve()?,
             file: args.config.clone(),
             http,
             https,
@@ -362,7 +369,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn resolve(text: &str) -> Result<Config, ConfigError> {
+    pub(super) fn resolve(text: &str) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("zarpar.toml");
         std::fs::write(&file, text).unwrap();

@@ -50,6 +50,7 @@ pub(crate) struct Daemon {
     repositories: Repositories,
     console: std::net::SocketAddr,
     edge_socket: std::path::PathBuf,
+    fetch: zarpar_receiver::FetchRules,
 }
 
 /// `zarpar serve`.
@@ -150,6 +151,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         repositories: Repositories::new(layout.repositories(), git),
         console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
+        fetch: config.fetch.clone(),
         store,
         builder,
     };
@@ -158,6 +160,8 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         .recover()
         .await
         .map_err(|error| anyhow::anyhow!(error.explain()))?;
+
+    zarpar_receiver::remove_unfinished(&daemon.repositories)?;
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();

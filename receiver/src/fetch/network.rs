@@ -5,8 +5,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 /// An address or a network, as `[fetch] allow` names them: `127.0.0.1`, `10.0.0.0/8`, `fd00::/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Network {
     first: IpAddr,
     prefix: u8,
@@ -47,6 +50,14 @@ impl FromStr for Network {
         parse(text).ok_or_else(|| NetworkError {
             found: text.chars().take(80).flat_map(char::escape_debug).collect(),
         })
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = NetworkError;
+
+    fn try_from(text: String) -> Result<Network, NetworkError> {
+        text.parse()
     }
 }
 
