@@ -10,6 +10,7 @@ mod edge;
 mod lock;
 mod processes;
 mod views;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,6 +52,7 @@ pub(crate) struct Daemon {
     console: std::net::SocketAddr,
     edge_socket: std::path::PathBuf,
     fetch: zarpar_receiver::FetchRules,
+    webhooks: webhooks::Webhooks,
 }
 
 /// `zarpar serve`.
@@ -145,6 +147,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         control_socket: layout.control_socket(),
         max_pack: MAX_PACK,
     };
+    let (webhooks, deliveries) = webhooks::Webhooks::new();
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
         queue: Queue::new(builder.clone()),
@@ -152,6 +155,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
         fetch: config.fetch.clone(),
+        webhooks,
         store,
         builder,
     };
@@ -177,6 +181,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         daemon.clone(),
         stop.clone(),
     ));
+    tasks.spawn(webhooks::run(daemon.clone(), deliveries, stop.clone()));
     tasks.spawn(console::listen(
         tokio::net::TcpListener::from_std(console)?,
         daemon.clone(),

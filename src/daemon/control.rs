@@ -12,6 +12,7 @@ use zarpar_control::{Frame, LineReader, LineWriter, Request};
 use zarpar_model::explain;
 
 use super::Daemon;
+use super::webhooks::Wish;
 
 /// The answer to one request, as its handler writes it.
 pub(crate) struct Answer {
@@ -151,6 +152,28 @@ impl Daemon {
             Request::Run { app, command, tty } => self.run(answer, &app, command, tty).await,
             Request::ProcessList { app } => self.process_list(answer, &app).await,
             Request::ProcessScale { app, counts } => self.process_scale(answer, &app, counts).await,
+            Request::WebhookEnable {
+                app,
+                provider,
+                repository,
+                branch,
+                poll_seconds,
+                forge_token,
+                rotate,
+            } => {
+                let wish = Wish {
+                    app,
+                    provider,
+                    repository,
+                    branch,
+                    poll_seconds,
+                    forge_token,
+                    rotate,
+                };
+                self.webhook_enable(answer, wish).await
+            }
+            Request::WebhookShow { app } => self.webhook_show(answer, &app).await,
+            Request::WebhookDisable { app } => self.webhook_disable(answer, &app).await,
         }
     }
 }
