@@ -12,6 +12,7 @@ mod lock;
 mod processes;
 mod ssh;
 mod views;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,6 +54,7 @@ pub(crate) struct Daemon {
     fetch: zarpar_receiver::FetchRules,
     receiver: ReceiverState,
     ssh: ssh::Ssh,
+    webhooks: webhooks::Webhooks,
 }
 
 /// `zarpar serve`.
@@ -158,6 +160,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         limits: config.git.clone(),
     };
     let repositories = Repositories::new(layout.repositories(), git);
+    let (webhooks, deliveries) = webhooks::Webhooks::new();
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
         queue: Queue::new(builder.clone()),
@@ -167,6 +170,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
         fetch: config.fetch.clone(),
+        webhooks,
         store,
         builder,
     };
@@ -197,6 +201,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     if let Err(error) = daemon.ssh.agree(&daemon).await {
         tracing::error!(error = %zarpar_model::explain(error.as_ref()), "nobody new can come in by SSH");
     }
+    tasks.spawn(webhooks::run(daemon.clone(), deliveries, stop.clone()));
     tasks.spawn(console::listen(
         tokio::net::TcpListener::from_std(console)?,
         daemon.clone(),

@@ -12,6 +12,7 @@ use zarpar_control::{Frame, LineReader, LineWriter, Request, Word};
 use zarpar_model::{Scope, explain};
 
 use super::Daemon;
+use super::webhooks::Wish;
 
 /// The answer to one request, as its handler writes it.
 pub(crate) struct Answer {
@@ -200,6 +201,28 @@ impl Daemon {
             Request::Git { .. } | Request::WhoAmI => {
                 anyhow::bail!("only a key says this, over SSH")
             }
+            Request::WebhookEnable {
+                app,
+                provider,
+                repository,
+                branch,
+                poll_seconds,
+                forge_token,
+                rotate,
+            } => {
+                let wish = Wish {
+                    app,
+                    provider,
+                    repository,
+                    branch,
+                    poll_seconds,
+                    forge_token,
+                    rotate,
+                };
+                self.webhook_enable(answer, wish).await
+            }
+            Request::WebhookShow { app } => self.webhook_show(answer, &app).await,
+            Request::WebhookDisable { app } => self.webhook_disable(answer, &app).await,
         }
     }
 }

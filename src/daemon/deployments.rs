@@ -42,7 +42,7 @@ impl Daemon {
     }
 
     /// `[deploy] branch` of the live release wins over what the app was made with.
-    fn deploy_branch(&self, app: &AppName) -> anyhow::Result<BranchName> {
+    pub(crate) fn deploy_branch(&self, app: &AppName) -> anyhow::Result<BranchName> {
         let record = self.app(app)?;
         let live = match record.active {
             Some(active) => self.store.release(app, active)?,

@@ -16,6 +16,7 @@ mod crashes;
 mod crowd;
 mod edge;
 mod failures;
+mod fetch_ssh;
 mod foresight;
 mod hold;
 mod http;

@@ -44,6 +44,9 @@ pub enum Word {
     TokenCreate,
     TokenList,
     TokenRevoke,
+    WebhookDisable,
+    WebhookEnable,
+    WebhookShow,
     WhoAmI,
 }
 
@@ -75,7 +78,8 @@ impl Word {
             | Word::Logs
             | Word::ProcessList
             | Word::ReleaseList
-            | Word::Rollback => (Deploy, Reach::App),
+            | Word::Rollback
+            | Word::WebhookShow => (Deploy, Reach::App),
             Word::CertificateRenew
             | Word::DomainAdd
             | Word::DomainRemove
@@ -83,7 +87,9 @@ impl Word {
             | Word::EnvList
             | Word::Maintenance
             | Word::ProcessScale
-            | Word::Run => (Operate, Reach::App),
+            | Word::Run
+            | Word::WebhookDisable
+            | Word::WebhookEnable => (Operate, Reach::App),
             Word::AppDestroy | Word::CertificateAdd => (Admin, Reach::App),
             Word::AppCreate
             | Word::CertificateList
@@ -152,6 +158,9 @@ impl Request {
             Request::KeyRemove { .. } => (Word::KeyRemove, None),
             Request::AsKey { .. } => (Word::AsKey, None),
             Request::Git { app, .. } => (Word::Git, Some(app)),
+            Request::WebhookEnable { app, .. } => (Word::WebhookEnable, Some(app)),
+            Request::WebhookShow { app } => (Word::WebhookShow, Some(app)),
+            Request::WebhookDisable { app } => (Word::WebhookDisable, Some(app)),
             Request::WhoAmI => (Word::WhoAmI, None),
         }
     }

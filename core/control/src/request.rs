@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
-    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName,
-    ReleaseNumber,
+    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, Provider,
+    ReleaseNumber, RepositoryUrl,
 };
 use zarpar_model::{PublicKey, Role};
 
@@ -248,6 +248,33 @@ pub enum Request {
     },
     /// The key that says this, and what it may. Replies [`crate::KeyView`].
     WhoAmI,
+    /// Follow a repository of a forge, and take its webhooks. Replies [`crate::WebhookEnabled`].
+    WebhookEnable {
+        /// The app.
+        app: AppName,
+        /// Whose webhooks.
+        provider: Provider,
+        /// The repository.
+        repository: RepositoryUrl,
+        /// The branch; the app's deploy branch when absent.
+        branch: Option<BranchName>,
+        /// Seconds between two looks of our own.
+        poll_seconds: Option<u64>,
+        /// What opens the forge's interface.
+        forge_token: Option<Secret>,
+        /// Whether secret and deploy key are made anew when there is a webhook already.
+        rotate: bool,
+    },
+    /// The webhook of an app and its last deliveries. Replies [`crate::WebhookView`].
+    WebhookShow {
+        /// The app.
+        app: AppName,
+    },
+    /// Follow nothing any more.
+    WebhookDisable {
+        /// The app.
+        app: AppName,
+    },
 }
 
 /// One line of what git gives a `pre-receive` hook.

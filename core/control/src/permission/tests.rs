@@ -24,11 +24,13 @@ fn every_request(app: &AppName) -> Vec<Request> {
         Request::CheckPush {
             app: app(),
             updates: Vec::new(),
+            incoming: crate::Incoming::default(),
         },
         Request::Push {
             app: app(),
             commit: commit(),
             by: by(),
+            old: None,
         },
         Request::AppCreate {
             name: app(),
@@ -42,6 +44,8 @@ fn every_request(app: &AppName) -> Vec<Request> {
         Request::TokenCreate {
             name: name("ci"),
             apps: vec![app()],
+            access: zarpar_model::Access::Push,
+            lifetime: None,
         },
         Request::TokenList,
         Request::TokenRevoke { name: name("ci") },
@@ -122,6 +126,17 @@ fn every_request(app: &AppName) -> Vec<Request> {
             service: GitService::UploadPack,
             protocol: None,
         },
+        Request::WebhookEnable {
+            app: app(),
+            provider: zarpar_model::Provider::Github,
+            repository: "https://github.com/yo/tienda".parse().unwrap(),
+            branch: None,
+            poll_seconds: None,
+            forge_token: None,
+            rotate: false,
+        },
+        Request::WebhookShow { app: app() },
+        Request::WebhookDisable { app: app() },
         Request::WhoAmI,
     ]
 }
@@ -136,9 +151,10 @@ fn expected(word: Word) -> [[bool; 2]; 3] {
     let nobody = [[false, false]; 3];
     match format!("{word:?}").as_str() {
         "Git" | "Deploy" | "Rollback" | "DeploymentList" | "DeploymentFollow" | "ReleaseList"
-        | "Logs" | "ProcessList" | "AppInfo" | "AppList" | "DomainList" | "WhoAmI" => all_may,
+        | "Logs" | "ProcessList" | "AppInfo" | "AppList" | "DomainList" | "WebhookShow"
+        | "WhoAmI" => all_may,
         "EnvChange" | "EnvList" | "Run" | "ProcessScale" | "Maintenance" | "DomainAdd"
-        | "DomainRemove" | "CertificateRenew" => from_operate,
+        | "DomainRemove" | "CertificateRenew" | "WebhookEnable" | "WebhookDisable" => from_operate,
         "AppDestroy" | "CertificateAdd" => admin_of_app,
         "AppCreate" | "TokenCreate" | "TokenList" | "TokenRevoke" | "KeyAdd" | "KeyList"
         | "KeyRemove" | "CertificateList" | "CertificateRemove" => admin_of_all,
