@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -49,6 +50,14 @@ struct RawConfig {
     engine: RawEngine,
     acme: RawAcme,
     edge: RawEdge,
+    deploy: RawDeploy,
+}
+
+/// How deployments are run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDeploy {
+    at_once: Option<NonZeroUsize>,
 }
 
 /// How certificates are ordered.
@@ -104,6 +113,8 @@ pub(crate) struct Config {
     pub(crate) access_log: Option<AccessLog>,
     /// Open connections of one visitor's address at the edge; 0: no limit.
     pub(crate) connections_per_address: usize,
+    /// Deployments at work at once, each of another app; what the machine is for when absent.
+    pub(crate) deploy_at_once: Option<NonZeroUsize>,
     /// The file that was read because `--config` said so.
     pub(crate) file: Option<PathBuf>,
     /// Where our program was when we started: the same path may hold another version later, and
@@ -123,7 +134,7 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `at_once` (1 or more) of `[deploy]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
@@ -194,6 +205,7 @@ impl Config {
                 .edge
                 .connections_per_address
                 .unwrap_or(Limits::default().connections_per_address),
+            deploy_at_once: raw.deploy.at_once,
             file: args.config.clone(),
             http,
             https,
@@ -390,5 +402,17 @@ mod tests {
             let error = error.unwrap_err().to_string();
             assert!(error.contains("(0: no limit) of `[edge]`"), "{error}");
         }
+    }
+
+    #[test]
+    fn deployments_at_once() {
+        let config = resolve("[deploy]\nat_once = 3").unwrap();
+        assert_eq!(config.deploy_at_once.map(NonZeroUsize::get), Some(3));
+        assert_eq!(resolve("").unwrap().deploy_at_once, None);
+        let error = resolve("[deploy]\nat_once = 0").unwrap_err().to_string();
+        assert!(
+            error.contains("`at_once` (1 or more) of `[deploy]`"),
+            "{error}"
+        );
     }
 }

@@ -146,7 +146,12 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     };
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
-        queue: Queue::new(builder.clone()),
+        queue: Queue::new(
+            builder.clone(),
+            config
+                .deploy_at_once
+                .unwrap_or_else(|| Queue::usual_at_once(info.cpus, info.memory_bytes)),
+        ),
         repositories: Repositories::new(layout.repositories(), git),
         console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
