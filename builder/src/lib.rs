@@ -6,6 +6,7 @@
 //! leaves behind is named by the store or carries the deployment's label, and [`Builder::recover`]
 //! finishes or removes it.
 
+mod branch;
 mod build;
 mod candidate;
 mod checkout;
@@ -20,6 +21,7 @@ mod health;
 mod hold;
 mod journal;
 mod make;
+mod moves;
 mod one_off;
 mod pipeline;
 mod plan;
@@ -44,10 +46,12 @@ use zarpar_model::{
 use zarpar_services::Postgres;
 use zarpar_store::Store;
 
+pub use branch::BranchError;
 pub use checkout::{Checkout, CheckoutError};
 pub use env::{Site, Surroundings};
 pub use error::DeployError;
 pub use journal::{Follower, Journal};
+pub use moves::Moved;
 pub use plan::{Plan, PlanError};
 pub use precompress::{Summary, compress_static};
 pub use queue::Queue;
@@ -69,6 +73,8 @@ pub struct Builder {
     files: Arc<RwLock<()>>,
     /// Apps whose new requests wait.
     holds: hold::Holds,
+    /// Who watches deployments begin and end.
+    moves: moves::Moves,
     /// Drains go on after a deployment has ended.
     retiring: tokio_util::task::TaskTracker,
     /// Held while static files are compressed: one processor at a time is enough for that.
@@ -106,6 +112,7 @@ impl Builder {
             table: Arc::default(),
             files: Arc::default(),
             holds: hold::Holds::default(),
+            moves: moves::Moves::default(),
             retiring: tokio_util::task::TaskTracker::new(),
             compressing: Arc::default(),
         }

@@ -48,13 +48,21 @@ impl Builder {
         };
         self.journal
             .tell(deployment.id, EventKind::Finished { outcome, text });
+        self.tell_end(deployment.id);
     }
 
     async fn attempt(&self, deployment: &Deployment) -> Result<String, DeployError> {
         let app = self.app(deployment)?;
+        if let DeploymentKind::Push {
+            commit,
+            branch: Some(pushed),
+        } = &deployment.kind
+        {
+            self.may_move(&app.name, commit, pushed)?;
+        }
         let files = self.files.read().await;
         let made = match &deployment.kind {
-            DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
+            DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => {
                 self.make(deployment, &app, commit).await?
             }
             DeploymentKind::Rollback { to } => {
@@ -84,7 +92,9 @@ impl Builder {
             self.probe_all(&draft, &release, &web),
         )
         .await?;
-        self.go_live(&draft, release, web).await
+        let live = self.go_live(&draft, release, web).await?;
+        self.move_pushed(deployment);
+        Ok(live)
     }
 
     pub(crate) async fn prepare_surroundings(
@@ -224,8 +234,12 @@ impl Builder {
         phase: WorkPhase,
         work: impl Future<Output = Result<T, DeployError>>,
     ) -> Result<T, DeployError> {
-        self.durable(|store| store.advance(deployment.id, PhaseEvent::Begin(phase), now()))?;
+        let record =
+            self.durable(|store| store.advance(deployment.id, PhaseEvent::Begin(phase), now()))?;
         self.journal.tell(deployment.id, EventKind::Began { phase });
+        if phase == first_step(&deployment.kind) {
+            self.moves.tell(&record);
+        }
         let began = Instant::now();
         let product = work.await?;
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -251,6 +265,14 @@ impl Builder {
                 tracing::warn!(%deployment, %error, "a container of release tasks is left, the next start removes it");
             }
         });
+    }
+}
+
+/// The step that a deployment begins with.
+fn first_step(kind: &DeploymentKind) -> WorkPhase {
+    match kind {
+        DeploymentKind::Push { .. } | DeploymentKind::Deploy { .. } => WorkPhase::CheckingOut,
+        DeploymentKind::Rollback { .. } | DeploymentKind::Restart => WorkPhase::Starting,
     }
 }
 

@@ -5,12 +5,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zarpar_model::{Deployment, EventKind, Outcome, Phase};
 
-use crate::Builder;
+use crate::{Builder, Moved};
 
 /// Deployments at work at once on this server. A build may take all memory of a small machine;
 /// two would take it twice.
@@ -30,6 +30,12 @@ impl Queue {
             builder,
             wake: Arc::default(),
         }
+    }
+
+    /// What is told from now on when a deployment begins work and when it has ended, superseded
+    /// ones and those that recovery ends included.
+    pub fn watch(&self) -> broadcast::Receiver<Moved> {
+        self.builder.moves.watch()
     }
 
     /// Says that a deployment was accepted, and which ones it took the place of. Call it after
@@ -54,6 +60,7 @@ impl Queue {
                     text,
                 },
             );
+            self.builder.moves.tell(old);
         }
         self.wake.notify_one();
     }

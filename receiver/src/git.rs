@@ -69,21 +69,33 @@ impl Service {
     }
 }
 
+/// How a service talks on its pipes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialogue {
+    /// What it has, for one HTTP request.
+    Advertise,
+    /// The answer to one HTTP request.
+    Stateless,
+    /// All of it on one connection, as over SSH.
+    Whole,
+}
+
 impl GitConfig {
-    /// Starts a service on a repository, speaking the stateless protocol on its pipes.
+    /// Starts a service on a repository, speaking on its pipes.
     pub(crate) fn serve(
         &self,
         service: Service,
         repository: &Path,
-        advertise: bool,
+        dialogue: Dialogue,
         protocol: Option<&str>,
         hook_env: &[(&str, &str)],
     ) -> Result<Child, GitError> {
         let mut command = self.command();
-        command
-            .arg(&service.name()["git-".len()..])
-            .arg("--stateless-rpc");
-        if advertise {
+        command.arg(&service.name()["git-".len()..]);
+        if dialogue != Dialogue::Whole {
+            command.arg("--stateless-rpc");
+        }
+        if dialogue == Dialogue::Advertise {
             command.arg("--http-backend-info-refs");
         }
         command.arg("--").arg(repository);
@@ -175,6 +187,8 @@ impl GitConfig {
             // The deploy branch is checked out nowhere; a force push is the owner's decision.
             "receive.denyNonFastForwards=false".to_owned(),
             "receive.autogc=false".to_owned(),
+            // The control plane alone moves branches (`proc-receive`, `builder/src/branch.rs`).
+            "receive.procReceiveRefs=refs/heads".to_owned(),
             "uploadpack.allowAnySHA1InWant=false".to_owned(),
         ];
         for setting in settings {

@@ -6,14 +6,20 @@
 //! most git's own temporary files, which git removes.
 #![warn(missing_docs)]
 
+mod admission;
+mod attempts;
 mod auth;
 mod check;
+mod exchange;
 mod fetch;
 mod git;
 mod intake;
 mod repository;
+mod request_body;
 mod smart_http;
+mod ssh;
 
+pub use admission::ClientAddress;
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
 pub use fetch::{
@@ -24,3 +30,4 @@ pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};
+pub use ssh::{Session, Visit, VisitError};

@@ -13,6 +13,7 @@
 mod acme;
 mod architecture;
 mod crashes;
+mod crowd;
 mod edge;
 mod failures;
 mod fetch_ssh;

@@ -79,6 +79,7 @@ pub(crate) fn changes(pairs: &[(&str, Option<&str>)]) -> Vec<(EnvKey, Option<Str
 pub(crate) fn push() -> DeploymentKind {
     DeploymentKind::Push {
         commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+        branch: None,
     }
 }
 
@@ -112,6 +113,7 @@ pub(crate) fn candidate(store: &Store, app: &str) -> Release {
         number,
         deployment: deployment.id,
         commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+        branch: None,
         origin: None,
         by: "ana".to_owned(),
         created_at: at,
