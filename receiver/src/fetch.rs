@@ -31,6 +31,7 @@ use zarpar_model::{AppName, BranchName, CommitId, RepositoryUrl, Transport};
 use crate::git::{ForgeFetch, fetched};
 use crate::repository::Repositories;
 
+pub(crate) use destination::resolve;
 pub use error::FetchError;
 pub use host_keys::{fingerprint, host_keys};
 pub use network::{Network, NetworkError};
@@ -160,7 +161,7 @@ async fn through_network(
     rules: &FetchRules,
 ) -> Result<(), FetchError> {
     let url = source.url;
-    let addresses = destination::resolve(url.host(), url.port(), rules).await?;
+    let addresses = resolve(url.host(), url.port(), rules).await?;
     let git = repositories.git();
     git.init(into, source.branch).await?;
     share_objects(repository, into).map_err(|source| FetchError::Files { source })?;

@@ -12,6 +12,7 @@ mod auth;
 mod check;
 mod exchange;
 mod fetch;
+mod forge;
 mod git;
 mod intake;
 mod repository;
@@ -26,6 +27,7 @@ pub use fetch::{
     Credentials, FetchError, FetchRules, FetchSource, Network, NetworkError, fetch, fingerprint,
     git_ssh, host_keys, is_git_ssh, remove_unfinished,
 };
+pub use forge::{Forge, ForgeError, Report, ReportState, report};
 pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;
