@@ -7,8 +7,10 @@ mod console;
 mod control;
 mod deployments;
 mod edge;
+mod forge;
 mod keys;
 mod lock;
+mod log_page;
 mod processes;
 mod ssh;
 mod views;
@@ -37,8 +39,6 @@ use zarpar_store::Store;
 use crate::config::{Config, Layout, ServerArgs};
 use crate::report::{BAD_CONFIGURATION, fail};
 
-/// The largest pack of a push, in bytes; the mission names repositories of 500 MB.
-const MAX_PACK: u64 = 1024 * 1024 * 1024;
 /// What a stopping server waits for answers that are being written.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -157,7 +157,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         home: layout.root().to_owned(),
         hooks: layout.hooks(),
         control_socket: layout.control_socket(),
-        max_pack: MAX_PACK,
+        limits: config.git.clone(),
     };
     let repositories = Repositories::new(layout.repositories(), git);
     let daemon = Daemon {
@@ -172,6 +172,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         store,
         builder,
     };
+    let moves = daemon.queue.watch();
     daemon
         .builder
         .recover()
@@ -181,6 +182,9 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     zarpar_receiver::remove_unfinished(&daemon.repositories)?;
 
     tasks.spawn(daemon.queue.clone().run(stop.clone()));
+    tasks.spawn(forge::tell(daemon.clone(), moves, stop.clone()));
+    let repositories = daemon.repositories.clone();
+    tasks.spawn(async move { repositories.tidy().await });
     tasks.spawn(edge::keep(
         config.clone(),
         layout.clone(),

@@ -148,6 +148,8 @@ async fn tell_record(
 ) -> Result<Option<u64>, ForgeError> {
     let id = match report.record {
         Some(id) => id,
+        // Nothing was deployed: there is no record to begin.
+        None if report.state == ReportState::Error => return Ok(None),
         None => {
             let made = api.post(&record.begin.path, &record.begin.body).await?;
             match made.get("id").and_then(Value::as_u64) {

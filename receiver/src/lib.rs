@@ -3,7 +3,7 @@
 //!
 //! What can never happen: an argument for git that came from outside; a push or fetch without a
 //! token for that app; a deployment that was acknowledged and is not durable. A crash leaves at
-//! most git's own temporary files, which git removes.
+//! most git's own temporary files, which git removes, or else the next start.
 #![warn(missing_docs)]
 
 mod admission;
@@ -15,10 +15,15 @@ mod fetch;
 mod forge;
 mod git;
 mod intake;
+mod leftovers;
+mod quarantine;
+mod reader;
+mod receives;
 mod repository;
 mod request_body;
 mod smart_http;
 mod ssh;
+mod tree;
 
 pub use admission::ClientAddress;
 pub use auth::{hash_token, new_token};
@@ -28,8 +33,11 @@ pub use fetch::{
     git_ssh, host_keys, is_git_ssh, remove_unfinished,
 };
 pub use forge::{Forge, ForgeError, Report, ReportState, report};
-pub use git::{GitConfig, GitError};
+pub use git::{GitConfig, GitError, GitLimits};
 pub use intake::{Intake, IntakeError, Submission};
+pub use quarantine::{Quarantine, QuarantineError};
+pub use reader::admit_reader;
 pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};
 pub use ssh::{Session, Visit, VisitError};
+pub use tree::TreeError;

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -52,35 +51,25 @@ pub(crate) fn announced(headers: &HeaderMap) -> Option<u64> {
         .ok()
 }
 
-/// What went wrong with a request while it was read, in words for its client.
-pub(crate) type Fault = Arc<OnceLock<&'static str>>;
-
-/// The request as git reads it, at most `limit` bytes; what stopped it is in the fault.
-pub(crate) fn reader(
-    body: Body,
-    coding: Coding,
-    limit: u64,
-) -> (impl AsyncRead + Unpin + Send, Fault) {
-    let fault = Fault::default();
+/// The request as git reads it, at most `limit` bytes; its error says in words for the client what
+/// is wrong with it.
+pub(crate) fn reader(body: Body, coding: Coding, limit: u64) -> impl AsyncRead + Unpin + Send {
     let raw = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
     let inner: Box<dyn AsyncRead + Unpin + Send> = match coding {
         Coding::Plain => Box::new(raw),
         Coding::Gzip => Box::new(GzipDecoder::new(BufReader::new(raw))),
     };
-    let capped = Capped {
+    Capped {
         inner,
         coding,
         left: limit,
-        fault: fault.clone(),
-    };
-    (capped, fault)
+    }
 }
 
 struct Capped {
     inner: Box<dyn AsyncRead + Unpin + Send>,
     coding: Coding,
     left: u64,
-    fault: Fault,
 }
 
 impl AsyncRead for Capped {
@@ -108,7 +97,6 @@ impl AsyncRead for Capped {
             Poll::Ready(Err(_)) => "the request's gzip is damaged",
         };
         buffer.set_filled(before);
-        let _ = self.fault.set(stopped_by);
         Poll::Ready(Err(io::Error::other(stopped_by)))
     }
 }
@@ -139,26 +127,22 @@ mod tests {
 
     use super::*;
 
-    async fn read(bytes: &[u8], coding: Coding, limit: u64) -> (Option<Vec<u8>>, Fault) {
-        let (mut reader, fault) = reader(Body::from(bytes.to_vec()), coding, limit);
-        let mut all = Vec::new();
-        let whole = reader.read_to_end(&mut all).await.is_ok();
-        (whole.then_some(all), fault)
+    async fn read(bytes: &[u8], coding: Coding, limit: u64) -> Result<usize, String> {
+        let mut reader = reader(Body::from(bytes.to_vec()), coding, limit);
+        let read = reader.read_to_end(&mut Vec::new()).await;
+        read.map_err(|error| error.to_string())
     }
 
     #[tokio::test]
     async fn exactly_the_limit_passes_and_a_byte_more_does_not() {
-        let (all, fault) = read(b"12345", Coding::Plain, 5).await;
-        assert_eq!((all.unwrap().len(), fault.get()), (5, None));
-        let (all, fault) = read(b"123456", Coding::Plain, 5).await;
-        assert_eq!(all, None);
-        assert!(fault.get().unwrap().contains("larger"));
+        assert_eq!(read(b"12345", Coding::Plain, 5).await, Ok(5));
+        let error = read(b"123456", Coding::Plain, 5).await.unwrap_err();
+        assert!(error.contains("larger"), "{error}");
     }
 
     #[tokio::test]
     async fn what_is_no_gzip_is_named() {
-        let (all, fault) = read(b"no gzip at all", Coding::Gzip, 100).await;
-        assert_eq!(all, None);
-        assert!(fault.get().unwrap().contains("gzip"));
+        let error = read(b"no gzip at all", Coding::Gzip, 100).await;
+        assert!(error.unwrap_err().contains("gzip"));
     }
 }

@@ -4,8 +4,7 @@
 //! task, not to the response, and its deployment ends as it would have.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,7 +15,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::process::Child;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use zarpar_store::Store;
@@ -25,6 +23,7 @@ use crate::admission::{Admitted, admit, trouble, words};
 use crate::attempts::Attempts;
 use crate::exchange::{Outputs, PIECES, exchange};
 use crate::git::{Dialogue, Service};
+use crate::receives::Served;
 use crate::repository::Repositories;
 use crate::request_body::{Coding, announced, begun, linger, reader};
 
@@ -193,7 +192,7 @@ fn prepare(
     };
     let limit = match service {
         // git has a limit of its own for the pack (receive.maxInputSize), and says so better.
-        Service::ReceivePack => state.repositories.git().max_pack + COMMANDS,
+        Service::ReceivePack => state.repositories.git().config.limits.max_pack + COMMANDS,
         Service::UploadPack => FETCH_REQUEST,
     };
     if let Some(length) = announced(headers).filter(|length| *length > limit) {
@@ -211,7 +210,7 @@ fn start(
     admitted: &Admitted,
     dialogue: Dialogue,
     headers: &HeaderMap,
-) -> Result<Child, Box<Response>> {
+) -> Result<Served, Box<Response>> {
     let app = admitted.app.name.as_str();
     let hook_env = [
         (zarpar_hooks::ENV_APP, app),
@@ -232,11 +231,6 @@ fn protocol(headers: &HeaderMap) -> Option<&str> {
     matches!(text, "version=0" | "version=1" | "version=2").then_some(text)
 }
 
-/// A pkt-line that ends a conversation (gitprotocol-pack(5), `error-line`).
-fn error_line(text: &str) -> Bytes {
-    Bytes::from(format!("{:04x}ERR {text}\n", text.len() + 9))
-}
-
 /// `# service=NAME` as a pkt-line, and a flush.
 fn service_line(service: Service) -> Bytes {
     let line = format!("# service={}\n", service.name());
@@ -254,47 +248,23 @@ struct Input {
 /// client.
 fn respond(
     state: &ReceiverState,
-    child: Child,
+    child: Served,
     input: Input,
     prefix: Bytes,
     content_type: String,
     permit: OwnedSemaphorePermit,
 ) -> Response {
     let (out, mut taken) = mpsc::channel::<Bytes>(PIECES);
-    // Locked while a piece is taken, so that whoever sees every place free sees this too.
-    let answered = Arc::new(Mutex::new(false));
-    let is_answered = answered.clone();
     state.tasks.spawn(async move {
-        let (reader, fault) = reader(input.body, input.coding, input.limit);
-        let outputs = Outputs {
-            out: out.clone(),
-            err: None,
-        };
+        let reader = reader(input.body, input.coding, input.limit);
+        let outputs = Outputs { out, err: None };
         // The reader has the limit, and one byte more would look like git's own end.
-        let text = match exchange(child, reader, u64::MAX, outputs).await {
-            Ok(status) if status.success() => None,
-            Ok(_) => Some("git ended without an answer; expected a request of a git client"),
-            Err(error) => {
-                tracing::error!(%error, "git could not be followed to its end");
-                Some("zarpar cannot serve this now; its log on the server says why")
-            }
-        };
-        // git saw its input end in the middle and cannot know why.
-        if let Some(text) = fault.get().copied().or(text)
-            && let Ok(mut places) = out.reserve_many(PIECES).await
-            && !*is_answered.lock().unwrap_or_else(PoisonError::into_inner)
-            && let Some(place) = places.next()
-        {
-            place.send(error_line(text));
+        if let Err(error) = exchange(child, reader, u64::MAX, outputs).await {
+            tracing::error!(%error, "git could not be followed to its end");
         }
         drop(permit);
     });
-    let rest = futures_util::stream::poll_fn(move |context| {
-        let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
-        let piece = taken.poll_recv(context);
-        *answered |= matches!(piece, Poll::Ready(Some(_)));
-        piece
-    });
+    let rest = futures_util::stream::poll_fn(move |context| taken.poll_recv(context));
     let start = futures_util::stream::iter((!prefix.is_empty()).then_some(prefix));
     let stream = start.chain(rest).map(Ok::<_, io::Error>);
     (

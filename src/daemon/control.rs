@@ -126,7 +126,11 @@ async fn converse(daemon: Daemon, stream: UnixStream, door: Door) {
 impl Daemon {
     pub(crate) async fn handle(&self, request: Request, answer: &mut Answer) -> anyhow::Result<u8> {
         match request {
-            Request::CheckPush { app, updates } => self.check_push(&app, &updates),
+            Request::CheckPush {
+                app,
+                updates,
+                incoming,
+            } => self.check_push(&app, &updates, incoming).await,
             Request::Push {
                 app,
                 commit,

@@ -23,5 +23,5 @@ pub use reply::{
     AppView, CertificateView, DeploymentView, DomainView, KeyAdded, KeyView, ProcessView,
     ReleaseView, TokenCreated, TokenView,
 };
-pub use request::{RefUpdate, Request};
+pub use request::{Incoming, RefUpdate, Request};
 pub use secret::Secret;

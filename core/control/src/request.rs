@@ -21,8 +21,11 @@ pub enum Request {
     CheckPush {
         /// The app whose repository is pushed to.
         app: AppName,
-        /// Every reference of the push.
+        /// The references of the push; of more than 50 the first ones.
         updates: Vec<RefUpdate>,
+        /// Where what came is until then.
+        #[serde(default)]
+        incoming: Incoming,
     },
     /// The `proc-receive` hook: deploy this commit and then move the deploy branch to it. Events,
     /// then `Done` with 0 when both are done.
@@ -257,4 +260,15 @@ pub struct RefUpdate {
     pub new: CommitId,
     /// The full name of the reference, as the client sent it: never trusted, only compared.
     pub reference: String,
+}
+
+/// The objects of a push while its `pre-receive` hook runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Incoming {
+    /// The number under which the control plane knows the push.
+    pub receive: Option<u64>,
+    /// The folder of the repository's `objects` in which git has them: a name, never trusted, as
+    /// part of a path only in the form that git gives it.
+    pub quarantine: Option<String>,
 }

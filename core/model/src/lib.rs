@@ -11,6 +11,7 @@ mod phase;
 mod project;
 mod record;
 mod repository;
+mod size;
 mod source;
 mod span;
 mod ssh_key;
@@ -38,6 +39,7 @@ pub use record::{
     ReleaseState, Scope, Target, Token,
 };
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
+pub use size::{SizeError, parse_size, show_size};
 pub use source::{Delivery, DeliveryId, DeliveryIdError, DeliveryState, Source};
 pub use span::{LifetimeError, SpanError, parse_lifetime, parse_span, show_span};
 pub use ssh_key::{PublicKey, PublicKeyError, Role, RoleError, SshKey};

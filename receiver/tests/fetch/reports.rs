@@ -109,6 +109,10 @@ async fn github_hears_of_the_commit_and_of_the_deployment() {
     assert_eq!(asked[1].body["required_contexts"], json!([]));
     assert_eq!(asked[2].body["state"], "in_progress");
 
+    // One that gave way before it began has no record.
+    assert_eq!(tell(ReportState::Error, None).await, None);
+    assert_eq!(world.asked().len(), 1);
+
     assert_eq!(tell(ReportState::Success, Some(7)).await, Some(7));
     let asked = world.asked();
     assert_eq!(asked.len(), 2, "the record is begun once");

@@ -40,7 +40,10 @@ impl World {
             home: folder.path().to_owned(),
             hooks: path("hooks"),
             control_socket: path("none.sock"),
-            max_pack: MAX_PACK,
+            limits: zarpar_receiver::GitLimits {
+                max_pack: MAX_PACK,
+                ..zarpar_receiver::GitLimits::default()
+            },
         };
         let repositories = Repositories::new(path("repos"), git);
         let runtime = tokio::runtime::Builder::new_multi_thread()
