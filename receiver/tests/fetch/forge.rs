@@ -180,7 +180,10 @@ impl Forge {
             GitConfig {
                 hooks: home.join("hooks"),
                 control_socket: home.join("control.sock"),
-                limits: zarpar_receiver::GitLimits::default(),
+                limits: zarpar_receiver::GitLimits {
+                    max_file: 16 << 20,
+                    ..zarpar_receiver::GitLimits::default()
+                },
                 home,
             },
         );
