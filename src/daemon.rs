@@ -14,6 +14,7 @@ mod log_page;
 mod processes;
 mod ssh;
 mod views;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -55,6 +56,7 @@ pub(crate) struct Daemon {
     fetch: zarpar_receiver::FetchRules,
     receiver: ReceiverState,
     ssh: ssh::Ssh,
+    webhooks: webhooks::Webhooks,
 }
 
 /// `zarpar serve`.
@@ -160,15 +162,22 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         limits: config.git.clone(),
     };
     let repositories = Repositories::new(layout.repositories(), git);
+    let (webhooks, deliveries) = webhooks::Webhooks::new();
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
-        queue: Queue::new(builder.clone()),
+        queue: Queue::new(
+            builder.clone(),
+            config
+                .deploy_at_once
+                .unwrap_or_else(|| Queue::usual_at_once(info.cpus, info.memory_bytes)),
+        ),
         receiver: ReceiverState::new(store.clone(), repositories.clone(), tasks.clone()),
         ssh,
         repositories,
         console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
         fetch: config.fetch.clone(),
+        webhooks,
         store,
         builder,
     };
@@ -201,6 +210,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     if let Err(error) = daemon.ssh.agree(&daemon).await {
         tracing::error!(error = %zarpar_model::explain(error.as_ref()), "nobody new can come in by SSH");
     }
+    tasks.spawn(webhooks::run(daemon.clone(), deliveries, stop.clone()));
     tasks.spawn(console::listen(
         tokio::net::TcpListener::from_std(console)?,
         daemon.clone(),

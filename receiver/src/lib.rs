@@ -10,6 +10,7 @@ mod admission;
 mod attempts;
 mod auth;
 mod check;
+mod deploy_key;
 mod exchange;
 mod fetch;
 mod forge;
@@ -24,10 +25,12 @@ mod request_body;
 mod smart_http;
 mod ssh;
 mod tree;
+mod webhook;
 
 pub use admission::ClientAddress;
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
+pub use deploy_key::DeployKey;
 pub use fetch::{
     Credentials, FetchError, FetchRules, FetchSource, Network, NetworkError, fetch, fingerprint,
     git_ssh, host_keys, is_git_ssh, remove_unfinished,
@@ -41,3 +44,4 @@ pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};
 pub use ssh::{Session, Visit, VisitError};
 pub use tree::TreeError;
+pub use webhook::{Taken, WebhookState, new_webhook_secret, webhook_routes};

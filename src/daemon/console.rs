@@ -1,4 +1,4 @@
-//! The console address: git over HTTP, health and metrics. Its accept loop is our own, because
+//! The console address: git over HTTP, webhooks, health and metrics. Its accept loop is our own, because
 //! axum's has no header timeout and no cap on connections.
 
 use std::net::IpAddr;
@@ -39,12 +39,14 @@ pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: Cancella
     let tasks = TaskTracker::new();
     let git = daemon.receiver.clone();
     let logs = super::log_page::routes(daemon.clone());
+    let webhooks = zarpar_receiver::webhook_routes(daemon.webhook_state());
     let app = Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .with_state(daemon)
         .merge(logs)
-        .merge(zarpar_receiver::routes(git));
+        .merge(zarpar_receiver::routes(git))
+        .merge(webhooks);
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else {

@@ -12,6 +12,7 @@ use zarpar_control::{Frame, LineReader, LineWriter, Request, Word};
 use zarpar_model::{Scope, explain};
 
 use super::Daemon;
+use super::webhooks::Wish;
 
 /// The answer to one request, as its handler writes it.
 pub(crate) struct Answer {
@@ -176,7 +177,12 @@ impl Daemon {
             Request::EnvList { app } => self.env_list(answer, &app).await,
             Request::Deploy { app, revision, by } => self.deploy(answer, &app, revision, by).await,
             Request::DeploymentList { app } => self.deployment_list(answer, &app).await,
-            Request::DeploymentFollow { app, id } => self.deployment_follow(answer, &app, id).await,
+            Request::DeploymentFollow { app, id } => {
+                self.deployment_follow(answer, app.as_ref(), id).await
+            }
+            Request::DeploymentCancel { app, id, by } => {
+                self.deployment_cancel(answer, app.as_ref(), id, by).await
+            }
             Request::ReleaseList { app } => self.release_list(answer, &app).await,
             Request::Rollback { app, to, by } => self.rollback(answer, &app, to, by).await,
             Request::Logs {
@@ -200,6 +206,28 @@ impl Daemon {
             Request::Git { .. } | Request::WhoAmI => {
                 anyhow::bail!("only a key says this, over SSH")
             }
+            Request::WebhookEnable {
+                app,
+                provider,
+                repository,
+                branch,
+                poll_seconds,
+                forge_token,
+                rotate,
+            } => {
+                let wish = Wish {
+                    app,
+                    provider,
+                    repository,
+                    branch,
+                    poll_seconds,
+                    forge_token,
+                    rotate,
+                };
+                self.webhook_enable(answer, wish).await
+            }
+            Request::WebhookShow { app } => self.webhook_show(answer, &app).await,
+            Request::WebhookDisable { app } => self.webhook_disable(answer, &app).await,
         }
     }
 }

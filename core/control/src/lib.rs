@@ -12,6 +12,7 @@ mod permission;
 mod reply;
 mod request;
 mod secret;
+mod webhook;
 
 pub use client::{Client, ClientError};
 pub use edge::{EdgeClient, EdgeReply, EdgeRequest, EdgeStatus, Handed, TargetLoad};
@@ -25,3 +26,4 @@ pub use reply::{
 };
 pub use request::{Incoming, RefUpdate, Request};
 pub use secret::Secret;
+pub use webhook::{DeliveryView, WebhookEnabled, WebhookView};

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
-    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName,
-    ReleaseNumber,
+    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, Provider,
+    ReleaseNumber, RepositoryUrl,
 };
 use zarpar_model::{PublicKey, Role};
 
@@ -160,10 +160,22 @@ pub enum Request {
     },
     /// The events of a deployment from its start. Events.
     DeploymentFollow {
-        /// The app.
-        app: AppName,
+        /// The app it must be of, when it is said.
+        #[serde(default)]
+        app: Option<AppName>,
         /// Which.
         id: DeploymentId,
+    },
+    /// End a deployment that is not live and undo what it made. Events, then `Done` when it has
+    /// ended.
+    DeploymentCancel {
+        /// The app it must be of, when it is said.
+        #[serde(default)]
+        app: Option<AppName>,
+        /// Which.
+        id: DeploymentId,
+        /// Who asks.
+        by: String,
     },
     /// The kept releases. Replies a list of [`crate::ReleaseView`].
     ReleaseList {
@@ -248,6 +260,33 @@ pub enum Request {
     },
     /// The key that says this, and what it may. Replies [`crate::KeyView`].
     WhoAmI,
+    /// Follow a repository of a forge, and take its webhooks. Replies [`crate::WebhookEnabled`].
+    WebhookEnable {
+        /// The app.
+        app: AppName,
+        /// Whose webhooks.
+        provider: Provider,
+        /// The repository.
+        repository: RepositoryUrl,
+        /// The branch; the app's deploy branch when absent.
+        branch: Option<BranchName>,
+        /// Seconds between two looks of our own.
+        poll_seconds: Option<u64>,
+        /// What opens the forge's interface.
+        forge_token: Option<Secret>,
+        /// Whether secret and deploy key are made anew when there is a webhook already.
+        rotate: bool,
+    },
+    /// The webhook of an app and its last deliveries. Replies [`crate::WebhookView`].
+    WebhookShow {
+        /// The app.
+        app: AppName,
+    },
+    /// Follow nothing any more.
+    WebhookDisable {
+        /// The app.
+        app: AppName,
+    },
 }
 
 /// One line of what git gives a `pre-receive` hook.

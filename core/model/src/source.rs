@@ -50,6 +50,12 @@ pub struct DeliveryId(String);
 pub struct DeliveryIdError(usize);
 
 impl DeliveryId {
+    /// The id of a delivery that has none: what stands for its bytes, such as their hash.
+    pub fn of_bytes(hash: &[u8]) -> DeliveryId {
+        let digits: String = hash.iter().take(32).map(|b| format!("{b:02x}")).collect();
+        DeliveryId(format!("body-{digits}"))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
