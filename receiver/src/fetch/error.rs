@@ -7,6 +7,7 @@ use std::time::Duration;
 use zarpar_model::{BranchName, RepositoryUrl};
 
 use crate::git::GitError;
+use crate::tree::TreeError;
 
 /// Why code could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +172,9 @@ pub enum FetchError {
         /// What git said last.
         message: String,
     },
+    /// Files that an app's commit may not have.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// Our own side of it.
     #[error(transparent)]
     Own(#[from] GitError),
