@@ -9,6 +9,7 @@ mod deployments;
 mod edge;
 mod lock;
 mod processes;
+mod upkeep;
 mod views;
 
 use std::collections::BTreeMap;
@@ -151,6 +152,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         store,
         builder,
     };
+    let moves = daemon.queue.watch();
     daemon
         .builder
         .recover()
@@ -160,6 +162,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     tasks.spawn(daemon.queue.clone().run(stop.clone()));
+    tasks.spawn(upkeep::run(daemon.clone(), moves, stop.clone()));
     let repositories = daemon.repositories.clone();
     tasks.spawn(async move { repositories.tidy().await });
     tasks.spawn(edge::keep(

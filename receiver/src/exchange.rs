@@ -114,7 +114,7 @@ pub(crate) async fn exchange(
         tell(&outputs, &text, is_push).await;
     }
     if let Some(receive) = served.receive.take()
-        && status.signal().is_some()
+        && (end != End::Done || status.signal().is_some())
     {
         let found = receive.end_killed(&served.repository);
         let removed =

@@ -17,6 +17,7 @@ mod edge;
 mod failures;
 mod foresight;
 mod hold;
+mod hostile;
 mod http;
 mod load;
 mod memory;
