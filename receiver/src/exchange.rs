@@ -90,9 +90,8 @@ pub(crate) async fn exchange(
         }
         // What git still writes is what the exchange waits for; a client that has sent all of it
         // has nothing to be slow with.
-        match &served.receive {
-            Some(_) => progress.sent_all(),
-            None => {}
+        if goes_on {
+            progress.sent_all();
         }
         std::future::pending::<End>().await
     };

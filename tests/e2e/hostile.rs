@@ -269,4 +269,17 @@ fn hostile_pushes_are_refused_in_words_cheaply_and_leave_nothing() {
         seen.contains("refs/heads/main") && !seen.contains("zarpar"),
         "{seen}"
     );
+
+    // Also after a force push and a repack that drops everything it may.
+    project.write("VERSION", "2");
+    project.git(&["commit", "-qa", "--amend", "-m", "another"]);
+    let pushed = project.git(&["push", "--force", &server.remote, "main"]);
+    assert!(pushed.status.success(), "{}", text(&pushed));
+    for words in [["repack", "-adq"], ["prune", "--expire=now"]] {
+        let mut git = Command::new("git");
+        git.arg("--git-dir").arg(server.repository()).args(words);
+        assert!(git.status().unwrap().success());
+    }
+    world.ok(&["deploy", "app", commit.trim()]);
+    assert_eq!(world.get("app.localhost", "/").text(), "1\n");
 }
