@@ -2,6 +2,7 @@
 //! was written becomes what is relied on in one step, before anything is made or bound; every
 //! error here ends with exit code 64.
 
+mod fetch;
 mod git;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use zarpar_model::RouteTable;
-use zarpar_receiver::GitLimits;
+use zarpar_receiver::{FetchRules, GitLimits};
 use zarpar_router::{AccessLog, AcmeSettings, Limits, LineFormat};
 
 /// Where the file is looked for when `--config` does not say.
@@ -50,8 +51,10 @@ struct RawConfig {
     https: Option<String>,
     console: Option<String>,
     engine: RawEngine,
+    ssh: SshSettings,
     acme: RawAcme,
     edge: RawEdge,
+    fetch: fetch::RawFetch,
     git: git::RawGit,
 }
 
@@ -91,6 +94,17 @@ struct RawEngine {
     labels: BTreeMap<String, String>,
 }
 
+/// Who comes in by SSH, and where sshd looks for their keys.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SshSettings {
+    /// The user of this machine whom sshd logs in; `zarpar` when the server runs as root, else
+    /// the server's own.
+    pub(crate) user: Option<String>,
+    /// The file of keys; `~/.ssh/authorized_keys` of that user when absent.
+    pub(crate) authorized_keys: Option<PathBuf>,
+}
+
 /// What the server relies on.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -108,6 +122,8 @@ pub(crate) struct Config {
     pub(crate) access_log: Option<AccessLog>,
     /// Open connections of one visitor's address at the edge; 0: no limit.
     pub(crate) connections_per_address: usize,
+    /// From where code may be fetched.
+    pub(crate) fetch: FetchRules,
     /// What a push may ask of this machine.
     pub(crate) git: GitLimits,
     /// The file that was read because `--config` said so.
@@ -115,6 +131,8 @@ pub(crate) struct Config {
     /// Where our program was when we started: the same path may hold another version later, and
     /// the system calls ours deleted then.
     pub(crate) program: PathBuf,
+    /// Who comes in by SSH.
+    pub(crate) ssh: SshSettings,
     /// Further labels of everything made in Docker.
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -129,7 +147,7 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout` (seconds), `max_size` (bytes) of `[fetch]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
@@ -205,6 +223,7 @@ impl Config {
                 .edge
                 .connections_per_address
                 .unwrap_or(Limits::default().connections_per_address),
+            fetch: raw.fetch.resolve()?,
             git: git::limits(raw.git)?,
             file: args.config.clone(),
             http,
@@ -215,6 +234,7 @@ impl Config {
                 "127.0.0.1:7070",
             )?,
             program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
+            ssh: raw.ssh,
             labels: raw.engine.labels,
         })
     }
@@ -374,7 +394,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn resolve(text: &str) -> Result<Config, ConfigError> {
+    pub(super) fn resolve(text: &str) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("zarpar.toml");
         std::fs::write(&file, text).unwrap();

@@ -9,6 +9,7 @@ use zarpar_model::show_span;
 use zarpar_services::ServiceError;
 use zarpar_store::StoreError;
 
+use crate::branch::BranchError;
 use crate::checkout::CheckoutError;
 use crate::plan::PlanError;
 use crate::static_store::StaticError;
@@ -19,6 +20,9 @@ pub enum DeployError {
     /// The commit cannot be read.
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
+    /// The branch moved on, or cannot be read.
+    #[error(transparent)]
+    Branch(#[from] BranchError),
     /// There is nothing to build.
     #[error(transparent)]
     Plan(#[from] PlanError),

@@ -6,6 +6,7 @@
 //! leaves behind is named by the store or carries the deployment's label, and [`Builder::recover`]
 //! finishes or removes it.
 
+mod branch;
 mod build;
 mod candidate;
 mod checkout;
@@ -45,6 +46,7 @@ use zarpar_model::{
 use zarpar_services::Postgres;
 use zarpar_store::Store;
 
+pub use branch::BranchError;
 pub use checkout::{Checkout, CheckoutError};
 pub use env::{Site, Surroundings};
 pub use error::DeployError;

@@ -53,9 +53,16 @@ impl Builder {
 
     async fn attempt(&self, deployment: &Deployment) -> Result<String, DeployError> {
         let app = self.app(deployment)?;
+        if let DeploymentKind::Push {
+            commit,
+            branch: Some(pushed),
+        } = &deployment.kind
+        {
+            self.may_move(&app.name, commit, pushed)?;
+        }
         let files = self.files.read().await;
         let made = match &deployment.kind {
-            DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
+            DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => {
                 self.make(deployment, &app, commit).await?
             }
             DeploymentKind::Rollback { to } => {
@@ -85,7 +92,9 @@ impl Builder {
             self.probe_all(&draft, &release, &web),
         )
         .await?;
-        self.go_live(&draft, release, web).await
+        let live = self.go_live(&draft, release, web).await?;
+        self.move_pushed(deployment);
+        Ok(live)
     }
 
     pub(crate) async fn prepare_surroundings(

@@ -1,10 +1,12 @@
 //! What git calls during a push. Both hooks are links to the zarpar binary, told apart by their
-//! name. `pre-receive` asks the control plane whether the references may move at all; `update`
-//! asks it to deploy, shows the deployment to the pusher, and lets the branch move only when the
-//! release is live. The hooks keep no state; when one dies, git refuses the reference.
+//! name. `pre-receive` asks the control plane whether the references may move at all; `proc-receive`
+//! asks it to deploy and to move the branch once the release is live, and shows the deployment to
+//! the pusher. The hooks keep no state; when one dies, git refuses the reference.
 #![warn(missing_docs)]
 
 mod install;
+mod proc_receive;
+mod quarantine;
 mod render;
 mod run;
 

@@ -9,6 +9,7 @@ mod progress;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ use crate::receives::{Receive, Served};
 const ERROR_OUTPUT: usize = 4096;
 /// Bytes of output that are passed on at once.
 const PIECE: usize = 16 * 1024;
+/// Bytes of input that are read at once, as much as a pipe holds.
+const READ: usize = 64 * 1024;
 /// What git gets to end by itself when it is told to.
 const KILL: Duration = Duration::from_secs(2);
 /// Pieces on their way to a client.
@@ -87,9 +90,12 @@ pub(crate) async fn exchange(
         );
         both.map_or(End::Gone, |_| End::Done)
     };
+    // git sees its input end in the middle then, and cannot know why.
+    let fault = OnceLock::new();
     let feeding = async {
         if let Err(error) = feed(input, limit, stdin, &progress).await {
             tracing::info!(%error, "a git client's request ended early");
+            let _ = fault.set(error.to_string());
         }
         // What git still writes is what the exchange waits for; a client that has sent all of it
         // has nothing to be slow with.
@@ -107,9 +113,12 @@ pub(crate) async fn exchange(
         end_group(&mut served.child).await;
     }
     let status = served.child.wait().await?;
-    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    let mut said = String::from_utf8_lossy(&said).trim().to_owned();
     if !status.success() {
         tracing::info!(?end, ?status, %said, "git ended with an error");
+    }
+    if let Some(fault) = fault.get() {
+        said.clone_from(fault);
     }
     if let Some(text) = last_words(end, &status, told.is_empty(), &said, &served.limits) {
         let is_push = goes_on && end != End::Done;
@@ -201,7 +210,7 @@ async fn feed(
     progress: &Progress,
 ) -> io::Result<()> {
     let mut input = input.take(limit);
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; READ];
     loop {
         match input.read(&mut piece).await? {
             0 => break,

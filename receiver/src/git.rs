@@ -2,6 +2,7 @@
 //! emptied environment, fixed configuration, bounded memory, a process group of its own. Nothing
 //! from outside becomes an argument; the repository's path is ours.
 
+mod fetch;
 mod limits;
 mod run;
 mod version;
@@ -13,6 +14,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::process::{Child, Command};
 use zarpar_model::BranchName;
 
+pub(crate) use fetch::{ForgeFetch, fetched};
 pub use limits::GitLimits;
 pub(crate) use run::{background, converse, finish};
 
@@ -234,7 +236,6 @@ impl Git {
             "core.bigFileThreshold=8m".to_owned(),
             "core.deltaBaseCacheLimit=16m".to_owned(),
             "core.packedGitLimit=128m".to_owned(),
-            "core.alternateRefsCommand=true".to_owned(),
             "core.fsmonitor=false".to_owned(),
             // A branch that moved has moved after a power cut, too.
             "core.fsync=objects,derived-metadata,reference".to_owned(),
@@ -245,6 +246,7 @@ impl Git {
             "pack.deltaCacheSize=16m".to_owned(),
             // Keep the pack as it came: one file instead of thousands, and the same for a retry.
             "receive.unpackLimit=1".to_owned(),
+            "fetch.unpackLimit=1".to_owned(),
             format!("receive.maxInputSize={}", limits.max_pack),
             "transfer.fsckObjects=true".to_owned(),
             // Mistakes of old tools that real histories have and that do no harm.
@@ -258,6 +260,8 @@ impl Git {
             // The deploy branch is checked out nowhere; a force push is the owner's decision.
             "receive.denyNonFastForwards=false".to_owned(),
             "receive.autogc=false".to_owned(),
+            // The control plane alone moves branches (`proc-receive`, `builder/src/branch.rs`).
+            "receive.procReceiveRefs=refs/heads".to_owned(),
             "receive.keepAlive=5".to_owned(),
             "uploadpack.allowAnySHA1InWant=false".to_owned(),
         ];

@@ -6,9 +6,13 @@
 //! most git's own temporary files, which git removes, or else the next start.
 #![warn(missing_docs)]
 
+mod admission;
+mod attempts;
 mod auth;
 mod check;
+mod deploy_key;
 mod exchange;
+mod fetch;
 mod git;
 mod intake;
 mod kept;
@@ -17,11 +21,20 @@ mod quarantine;
 mod receives;
 mod repack;
 mod repository;
+mod request_body;
 mod smart_http;
+mod ssh;
 mod tree;
+mod webhook;
 
+pub use admission::ClientAddress;
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
+pub use deploy_key::DeployKey;
+pub use fetch::{
+    Credentials, FetchError, FetchRules, FetchSource, Network, NetworkError, fetch, fingerprint,
+    git_ssh, host_keys, is_git_ssh, remove_unfinished,
+};
 pub use git::{GitConfig, GitError, GitLimits};
 pub use intake::{Intake, IntakeError, Submission};
 pub use kept::Kept;
@@ -29,4 +42,6 @@ pub use quarantine::{Quarantine, QuarantineError};
 pub use repack::{RepackRules, Repacked};
 pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};
+pub use ssh::{Session, Visit, VisitError};
 pub use tree::TreeError;
+pub use webhook::{Taken, WebhookState, new_webhook_secret, webhook_routes};

@@ -27,6 +27,11 @@ impl Repositories {
         self.folder.join(format!("{app}.git"))
     }
 
+    /// Where fetches do their work, on the same disk.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.folder.join(".fetch")
+    }
+
     /// How git is started.
     pub(crate) fn git(&self) -> &Git {
         &self.git

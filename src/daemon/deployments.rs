@@ -3,7 +3,8 @@
 
 use zarpar_control::{Frame, Incoming, RefUpdate};
 use zarpar_model::{
-    App, AppName, BranchName, CommitId, DeploymentId, EnvKey, EventKind, Outcome, ReleaseNumber,
+    App, AppName, BranchName, CommitId, DeploymentId, EnvKey, EventKind, Outcome, PushedBranch,
+    ReleaseNumber,
 };
 use zarpar_receiver::{IntakeError, Submission, check_push};
 
@@ -41,7 +42,7 @@ impl Daemon {
     }
 
     /// `[deploy] branch` of the live release wins over what the app was made with.
-    fn deploy_branch(&self, app: &AppName) -> anyhow::Result<BranchName> {
+    pub(crate) fn deploy_branch(&self, app: &AppName) -> anyhow::Result<BranchName> {
         let record = self.app(app)?;
         let live = match record.active {
             Some(active) => self.store.release(app, active)?,
@@ -57,13 +58,30 @@ impl Daemon {
         answer: &mut Answer,
         app: &AppName,
         commit: CommitId,
+        old: Option<CommitId>,
         by: String,
     ) -> anyhow::Result<u8> {
         answer
             .note(format!("zarpar deploys {} to {app}", commit.short()))
             .await?;
-        let submission = self.intake.commit(app, commit, by, true)?;
-        self.show(answer, app, submission).await
+        let name = self.deploy_branch(app)?;
+        let pushed = old.map(|old| PushedBranch {
+            name: name.clone(),
+            old,
+        });
+        let submission = self.intake.push(app, commit.clone(), pushed.clone(), by)?;
+        // No deployment moves the branch to a commit that is live.
+        if let (Submission::AlreadyLive { .. }, Some(pushed)) = (&submission, &pushed) {
+            self.builder.may_move(app, &commit, pushed)?;
+            self.builder.move_branch(app, &name, &commit)?;
+        }
+        let code = self.show(answer, app, submission).await?;
+        if code == 0 && pushed.is_some() && !self.builder.is_tip(app, &name, &commit)? {
+            anyhow::bail!(
+                "the release is live, and `{name}` does not name its commit yet\nhint: push again, which only moves the branch"
+            );
+        }
+        Ok(code)
     }
 
     pub(crate) async fn deploy(
@@ -123,6 +141,15 @@ impl Daemon {
             Submission::AlreadyLive { release } => {
                 answer.note(format!("this commit is live already, as {release}: nothing to do\nhint: `zarpar deploy {app}` builds it again")).await?;
                 Ok(0)
+            }
+            Submission::UnderWay { deployment } => {
+                answer
+                    .note(format!(
+                        "this commit is being deployed already, as deployment {}, which is followed here",
+                        deployment.id
+                    ))
+                    .await?;
+                self.follow(answer, deployment.id).await
             }
             Submission::Accepted {
                 deployment,

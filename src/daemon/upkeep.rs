@@ -89,7 +89,7 @@ impl Daemon {
             kept.release(release.number, &release.commit);
         }
         for deployment in self.store.unfinished()? {
-            if let DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } =
+            if let DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit, .. } =
                 &deployment.kind
                 && deployment.app == *app
             {

@@ -1,7 +1,9 @@
 //! Records as the listings show them.
 
-use zarpar_control::{DeploymentView, ReleaseView, TokenView};
-use zarpar_model::{Deployment, DeploymentKind, Phase, Release, Scope, Token};
+use zarpar_control::{DeliveryView, DeploymentView, KeyView, ReleaseView, TokenView};
+use zarpar_model::{
+    Delivery, DeliveryState, Deployment, DeploymentKind, Phase, Release, Scope, SshKey, Token,
+};
 
 pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
     let (failed_in, reason) = match &deployment.phase {
@@ -13,7 +15,7 @@ pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
         other => other.to_string(),
     };
     let commit = match &deployment.kind {
-        DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
+        DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => {
             Some(commit.to_string())
         }
         DeploymentKind::Rollback { .. } | DeploymentKind::Restart => None,
@@ -58,5 +60,48 @@ pub(crate) fn token(token: &Token) -> TokenView {
         name: token.name.to_string(),
         apps,
         created_at: token.created_at.to_string(),
+        access: token.access.as_str().to_owned(),
+        expires_at: token.expires_at.map(|end| end.to_string()),
+        expired: token.is_expired(std::time::SystemTime::now().into()),
+    }
+}
+
+pub(crate) fn key(key: &SshKey) -> KeyView {
+    let apps = match &key.scope {
+        Scope::All => None,
+        Scope::Apps(apps) => Some(apps.iter().map(ToString::to_string).collect()),
+    };
+    KeyView {
+        name: key.name.to_string(),
+        role: key.role.to_string(),
+        apps,
+        fingerprint: key.key.fingerprint(),
+        algorithm: key.key.algorithm().to_owned(),
+        comment: key.key.comment().to_owned(),
+        created_at: key.created_at.to_string(),
+    }
+}
+
+pub(crate) fn delivery(delivery: &Delivery) -> DeliveryView {
+    let (deployment, release, reason) = match &delivery.state {
+        DeliveryState::Waiting => (None, None, None),
+        DeliveryState::Deploying { deployment } => (Some(*deployment), None, None),
+        DeliveryState::Live {
+            release,
+            deployment,
+        } => (*deployment, *release, None),
+        DeliveryState::Failed { reason, deployment } => (*deployment, None, Some(reason)),
+        DeliveryState::Ignored { reason } => (None, None, Some(reason)),
+    };
+    DeliveryView {
+        number: delivery.number,
+        id: delivery.id.to_string(),
+        event: delivery.event.clone(),
+        commit: delivery.commit.as_ref().map(ToString::to_string),
+        state: delivery.state.as_str().to_owned(),
+        reason: reason.cloned(),
+        deployment: deployment.map(|id| id.0),
+        release: release.map(|release| release.to_string()),
+        received_at: delivery.received_at.to_string(),
     }
 }

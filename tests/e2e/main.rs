@@ -13,8 +13,10 @@
 mod acme;
 mod architecture;
 mod crashes;
+mod crowd;
 mod edge;
 mod failures;
+mod fetch_ssh;
 mod foresight;
 mod hold;
 mod hostile;

@@ -6,8 +6,12 @@ use std::collections::BTreeMap;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
-    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, ReleaseNumber,
+    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, Provider,
+    ReleaseNumber, RepositoryUrl,
 };
+use zarpar_model::{PublicKey, Role};
+
+use crate::{GitProtocol, GitService};
 
 /// One request; the first line of a connection to the control socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +27,8 @@ pub enum Request {
         #[serde(default)]
         incoming: Incoming,
     },
-    /// The `update` hook: deploy this commit. Events, then `Done` with 0 when it is live.
+    /// The `proc-receive` hook: deploy this commit and then move the deploy branch to it. Events,
+    /// then `Done` with 0 when both are done.
     Push {
         /// The app.
         app: AppName,
@@ -31,6 +36,9 @@ pub enum Request {
         commit: CommitId,
         /// Who pushes.
         by: String,
+        /// Where the pusher saw the branch; null when there was none.
+        #[serde(default)]
+        old: Option<CommitId>,
     },
     /// Make an app. Replies [`crate::AppView`].
     AppCreate {
@@ -61,6 +69,12 @@ pub enum Request {
         name: AppName,
         /// The apps it may touch; all when empty.
         apps: Vec<AppName>,
+        /// What it lets its bearer do.
+        #[serde(default)]
+        access: Access,
+        /// How long it is good for, in seconds; for ever when absent.
+        #[serde(default)]
+        lifetime: Option<u64>,
     },
     /// All tokens. Replies a list of [`crate::TokenView`].
     TokenList,
@@ -196,6 +210,70 @@ pub enum Request {
         app: AppName,
         /// Processes and their numbers.
         counts: BTreeMap<ProcessName, u32>,
+    },
+    /// Let a key in over SSH. Replies [`crate::KeyAdded`].
+    KeyAdd {
+        /// Its name.
+        name: AppName,
+        /// The key.
+        key: PublicKey,
+        /// What it may say.
+        role: Role,
+        /// The apps it may touch; all when empty.
+        apps: Vec<AppName>,
+    },
+    /// All keys. Replies a list of [`crate::KeyView`].
+    KeyList,
+    /// Let a key in no more.
+    KeyRemove {
+        /// Its name.
+        name: AppName,
+    },
+    /// What somebody says who came by SSH with this key; the control plane looks it up and
+    /// [`crate::permit`] decides. The answer is the inner request's.
+    AsKey {
+        /// The key's name.
+        key: AppName,
+        /// What is said.
+        request: Box<Request>,
+    },
+    /// A push or fetch, by a key alone. [`crate::Frame::Open`], then [`crate::GitPiece`]s.
+    Git {
+        /// The app.
+        app: AppName,
+        /// Which.
+        service: GitService,
+        /// The version of the protocol that the client wishes for.
+        protocol: Option<GitProtocol>,
+    },
+    /// The key that says this, and what it may. Replies [`crate::KeyView`].
+    WhoAmI,
+    /// Follow a repository of a forge, and take its webhooks. Replies [`crate::WebhookEnabled`].
+    WebhookEnable {
+        /// The app.
+        app: AppName,
+        /// Whose webhooks.
+        provider: Provider,
+        /// The repository.
+        repository: RepositoryUrl,
+        /// The branch; the app's deploy branch when absent.
+        branch: Option<BranchName>,
+        /// Seconds between two looks of our own.
+        poll_seconds: Option<u64>,
+        /// What opens the forge's interface.
+        forge_token: Option<Secret>,
+        /// Whether secret and deploy key are made anew when there is a webhook already.
+        rotate: bool,
+    },
+    /// The webhook of an app and its last deliveries. Replies [`crate::WebhookView`].
+    WebhookShow {
+        /// The app.
+        app: AppName,
+    },
+    /// Follow nothing any more.
+    WebhookDisable {
+        /// The app.
+        app: AppName,
     },
 }
 
