@@ -22,6 +22,8 @@ mod load;
 mod memory;
 mod project;
 mod refusals;
+mod ssh;
+mod sshd;
 mod upgrade;
 mod voyage;
 mod world;
