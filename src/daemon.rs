@@ -12,6 +12,7 @@ mod lock;
 mod processes;
 mod ssh;
 mod views;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,8 +38,6 @@ use zarpar_store::Store;
 use crate::config::{Config, Layout, ServerArgs};
 use crate::report::{BAD_CONFIGURATION, fail};
 
-/// The largest pack of a push, in bytes; the mission names repositories of 500 MB.
-const MAX_PACK: u64 = 1024 * 1024 * 1024;
 /// What a stopping server waits for answers that are being written.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -52,8 +51,10 @@ pub(crate) struct Daemon {
     repositories: Repositories,
     console: std::net::SocketAddr,
     edge_socket: std::path::PathBuf,
+    fetch: zarpar_receiver::FetchRules,
     receiver: ReceiverState,
     ssh: ssh::Ssh,
+    webhooks: webhooks::Webhooks,
 }
 
 /// `zarpar serve`.
@@ -156,17 +157,25 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         home: layout.root().to_owned(),
         hooks: layout.hooks(),
         control_socket: layout.control_socket(),
-        max_pack: MAX_PACK,
+        limits: config.git.clone(),
     };
     let repositories = Repositories::new(layout.repositories(), git);
+    let (webhooks, deliveries) = webhooks::Webhooks::new();
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
-        queue: Queue::new(builder.clone()),
+        queue: Queue::new(
+            builder.clone(),
+            config
+                .deploy_at_once
+                .unwrap_or_else(|| Queue::usual_at_once(info.cpus, info.memory_bytes)),
+        ),
         receiver: ReceiverState::new(store.clone(), repositories.clone(), tasks.clone()),
         ssh,
         repositories,
         console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
+        fetch: config.fetch.clone(),
+        webhooks,
         store,
         builder,
     };
@@ -176,7 +185,11 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         .await
         .map_err(|error| anyhow::anyhow!(error.explain()))?;
 
+    zarpar_receiver::remove_unfinished(&daemon.repositories)?;
+
     tasks.spawn(daemon.queue.clone().run(stop.clone()));
+    let repositories = daemon.repositories.clone();
+    tasks.spawn(async move { repositories.tidy().await });
     tasks.spawn(edge::keep(
         config.clone(),
         layout.clone(),
@@ -193,6 +206,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     if let Err(error) = daemon.ssh.agree(&daemon).await {
         tracing::error!(error = %zarpar_model::explain(error.as_ref()), "nobody new can come in by SSH");
     }
+    tasks.spawn(webhooks::run(daemon.clone(), deliveries, stop.clone()));
     tasks.spawn(console::listen(
         tokio::net::TcpListener::from_std(console)?,
         daemon.clone(),

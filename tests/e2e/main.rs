@@ -12,9 +12,12 @@
 
 mod acme;
 mod architecture;
+mod cancel;
 mod crashes;
+mod crowd;
 mod edge;
 mod failures;
+mod fetch_ssh;
 mod foresight;
 mod hold;
 mod http;
