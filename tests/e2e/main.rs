@@ -26,6 +26,8 @@ mod load;
 mod memory;
 mod project;
 mod refusals;
+mod ssh;
+mod sshd;
 mod upgrade;
 mod voyage;
 mod world;
