@@ -26,4 +26,5 @@ mod project;
 mod refusals;
 mod upgrade;
 mod voyage;
+mod webhooks;
 mod world;
