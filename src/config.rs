@@ -3,6 +3,7 @@
 //! error here ends with exit code 64.
 
 mod fetch;
+mod git;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use zarpar_model::RouteTable;
-use zarpar_receiver::FetchRules;
+use zarpar_receiver::{FetchRules, GitLimits};
 use zarpar_router::{AccessLog, AcmeSettings, Limits, LineFormat};
 
 /// Where the file is looked for when `--config` does not say.
@@ -50,9 +51,11 @@ struct RawConfig {
     https: Option<String>,
     console: Option<String>,
     engine: RawEngine,
+    ssh: SshSettings,
     acme: RawAcme,
     edge: RawEdge,
     fetch: fetch::RawFetch,
+    git: git::RawGit,
 }
 
 /// How certificates are ordered.
@@ -91,6 +94,17 @@ struct RawEngine {
     labels: BTreeMap<String, String>,
 }
 
+/// Who comes in by SSH, and where sshd looks for their keys.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SshSettings {
+    /// The user of this machine whom sshd logs in; `zarpar` when the server runs as root, else
+    /// the server's own.
+    pub(crate) user: Option<String>,
+    /// The file of keys; `~/.ssh/authorized_keys` of that user when absent.
+    pub(crate) authorized_keys: Option<PathBuf>,
+}
+
 /// What the server relies on.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -110,11 +124,15 @@ pub(crate) struct Config {
     pub(crate) connections_per_address: usize,
     /// From where code may be fetched.
     pub(crate) fetch: FetchRules,
+    /// What a push may ask of this machine.
+    pub(crate) git: GitLimits,
     /// The file that was read because `--config` said so.
     pub(crate) file: Option<PathBuf>,
     /// Where our program was when we started: the same path may hold another version later, and
     /// the system calls ours deleted then.
     pub(crate) program: PathBuf,
+    /// Who comes in by SSH.
+    pub(crate) ssh: SshSettings,
     /// Further labels of everything made in Docker.
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -129,11 +147,16 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout` (seconds), `max_size` (bytes) of `[fetch]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout` (seconds), `max_size` (bytes) of `[fetch]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
     Table { path: PathBuf, message: String },
+    /// A key of `[git]` that says nothing usable.
+    #[error(
+        "the configuration has a wrong `{key}` under `[git]`: {message}\nhint: for example `max_pack = \"1g\"`, `max_file = \"256m\"`, `max_expanded = \"2g\"`, `receive_time = \"10m\"`"
+    )]
+    Git { key: &'static str, message: String },
     /// An address that is none.
     #[error(
         "expected an address such as `127.0.0.1:8080` for `{key}`, found `{found}`\nhint: write it as IP:PORT, in the configuration, as `--{key}` or in the environment"
@@ -201,6 +224,7 @@ impl Config {
                 .connections_per_address
                 .unwrap_or(Limits::default().connections_per_address),
             fetch: raw.fetch.resolve()?,
+            git: git::limits(raw.git)?,
             file: args.config.clone(),
             http,
             https,
@@ -210,6 +234,7 @@ impl Config {
                 "127.0.0.1:7070",
             )?,
             program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
+            ssh: raw.ssh,
             labels: raw.engine.labels,
         })
     }

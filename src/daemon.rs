@@ -7,8 +7,10 @@ mod console;
 mod control;
 mod deployments;
 mod edge;
+mod keys;
 mod lock;
 mod processes;
+mod ssh;
 mod views;
 mod webhooks;
 
@@ -29,15 +31,13 @@ use tokio_util::task::TaskTracker;
 use zarpar_builder::{Builder, Folders, Journal, Queue, Surroundings};
 use zarpar_engine::Engine;
 use zarpar_model::{Instance, RouteTable};
-use zarpar_receiver::{GitConfig, Intake, Repositories};
+use zarpar_receiver::{GitConfig, Intake, ReceiverState, Repositories};
 use zarpar_router::TableSource;
 use zarpar_store::Store;
 
 use crate::config::{Config, Layout, ServerArgs};
 use crate::report::{BAD_CONFIGURATION, fail};
 
-/// The largest pack of a push, in bytes; the mission names repositories of 500 MB.
-const MAX_PACK: u64 = 1024 * 1024 * 1024;
 /// What a stopping server waits for answers that are being written.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -52,6 +52,8 @@ pub(crate) struct Daemon {
     console: std::net::SocketAddr,
     edge_socket: std::path::PathBuf,
     fetch: zarpar_receiver::FetchRules,
+    receiver: ReceiverState,
+    ssh: ssh::Ssh,
     webhooks: webhooks::Webhooks,
 }
 
@@ -122,6 +124,16 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         );
     }
     let instance = Instance::new(instance_id(&layout)?, config.labels.clone());
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let ssh = ssh::Ssh::new(
+        config.ssh.clone(),
+        config.program.clone(),
+        &layout,
+        instance.id(),
+        tasks.clone(),
+        stop.clone(),
+    );
     edge::ensure(&config, &layout).await?;
     zarpar_hooks::install(&layout.hooks(), &config.program)?;
 
@@ -145,13 +157,16 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         home: layout.root().to_owned(),
         hooks: layout.hooks(),
         control_socket: layout.control_socket(),
-        max_pack: MAX_PACK,
+        limits: config.git.clone(),
     };
+    let repositories = Repositories::new(layout.repositories(), git);
     let (webhooks, deliveries) = webhooks::Webhooks::new();
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
         queue: Queue::new(builder.clone()),
-        repositories: Repositories::new(layout.repositories(), git),
+        receiver: ReceiverState::new(store.clone(), repositories.clone(), tasks.clone()),
+        ssh,
+        repositories,
         console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
         fetch: config.fetch.clone(),
@@ -167,9 +182,9 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
 
     zarpar_receiver::remove_unfinished(&daemon.repositories)?;
 
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
     tasks.spawn(daemon.queue.clone().run(stop.clone()));
+    let repositories = daemon.repositories.clone();
+    tasks.spawn(async move { repositories.tidy().await });
     tasks.spawn(edge::keep(
         config.clone(),
         layout.clone(),
@@ -180,7 +195,12 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         unix_socket(&layout.control_socket())?,
         daemon.clone(),
         stop.clone(),
+        control::Door::Own,
     ));
+    // Whoever comes by HTTP or on this machine is served without it.
+    if let Err(error) = daemon.ssh.agree(&daemon).await {
+        tracing::error!(error = %zarpar_model::explain(error.as_ref()), "nobody new can come in by SSH");
+    }
     tasks.spawn(webhooks::run(daemon.clone(), deliveries, stop.clone()));
     tasks.spawn(console::listen(
         tokio::net::TcpListener::from_std(console)?,

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// Links `pre-receive`, `proc-receive` and `git-ssh` (what fetches start for ssh) in `folder` to
+/// Links `pre-receive`, `proc-receive` and `git-ssh` (what a fetch starts for ssh) in `folder` to
 /// `binary`. Each link is made under another
 /// name and renamed, so a push that arrives in between finds the old one or the new one.
 ///

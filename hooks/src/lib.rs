@@ -20,3 +20,5 @@ pub const ENV_APP: &str = "ZARPAR_HOOK_APP";
 pub const ENV_BY: &str = "ZARPAR_HOOK_BY";
 /// The variable with the path of the control socket.
 pub const ENV_SOCKET: &str = "ZARPAR_HOOK_SOCKET";
+/// The variable with the number under which whoever started `git receive-pack` knows this push.
+pub const ENV_RECEIVE: &str = "ZARPAR_HOOK_RECEIVE";

@@ -5,13 +5,14 @@ use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use zarpar_control::{Client, ClientError, Frame, RefUpdate, Request};
+use zarpar_control::{Client, ClientError, Frame, Incoming, RefUpdate, Request};
 use zarpar_model::{AppName, CommitId, EventKind, Outcome};
 
-use crate::{ENV_APP, ENV_BY, ENV_SOCKET, proc_receive, quarantine, render};
+use crate::{ENV_APP, ENV_BY, ENV_RECEIVE, ENV_SOCKET, proc_receive, quarantine, render};
 
-/// References that a `pre-receive` hook reads at most; more are refused anyway.
-const REFERENCES: usize = 10_000;
+/// References that a `pre-receive` hook reads at most: more than one is refused anyway, and git
+/// does not mind a hook that reads no further.
+const REFERENCES: usize = 50;
 
 /// Which hook git calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,26 @@ fn pre_receive() -> Result<u8, HookError> {
             _ => return Err(HookError::Call(format!("`{}`", line.escape_debug()))),
         }
     }
-    converse(&socket, &Request::CheckPush { app, updates }, |_| ())
+    let request = Request::CheckPush {
+        app,
+        updates,
+        incoming: incoming(),
+    };
+    converse(&socket, &request, |_| ())
+}
+
+/// What git and whoever started it say about the objects that came.
+fn incoming() -> Incoming {
+    let quarantine = std::env::var_os("GIT_QUARANTINE_PATH");
+    Incoming {
+        receive: std::env::var(ENV_RECEIVE)
+            .ok()
+            .and_then(|id| id.parse().ok()),
+        quarantine: quarantine
+            .as_deref()
+            .and_then(|path| Path::new(path).file_name()?.to_str())
+            .map(str::to_owned),
+    }
 }
 
 fn proc_receive() -> Result<u8, HookError> {
@@ -170,7 +190,7 @@ fn converse(
                     text.lines().for_each(|line| say(&format!(" !     {line}")));
                     return Ok(1);
                 }
-                Frame::Output { .. } | Frame::Reply(_) => {}
+                Frame::Output { .. } | Frame::Reply(_) | Frame::Open => {}
             }
         }
     })

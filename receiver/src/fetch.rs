@@ -176,7 +176,7 @@ async fn through_network(
             }
             (
                 vec!["protocol.ssh.allow=always".to_owned()],
-                ssh::environment(&git.hooks, scratch.path(), url, *address),
+                ssh::environment(&git.config.hooks, scratch.path(), url, *address),
             )
         }
     };

@@ -1,15 +1,18 @@
 //! The console address: git over HTTP, webhooks, health and metrics. Its accept loop is our own, because
 //! axum's has no header timeout and no cap on connections.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -18,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zarpar_control::EdgeClient;
 use zarpar_model::Phase;
-use zarpar_receiver::ReceiverState;
+use zarpar_receiver::ClientAddress;
 
 use super::Daemon;
 
@@ -34,11 +37,7 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Serves until `stop`; then ends when the answers under way have.
 pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: CancellationToken) {
     let tasks = TaskTracker::new();
-    let git = ReceiverState::new(
-        daemon.store.clone(),
-        daemon.repositories.clone(),
-        tasks.clone(),
-    );
+    let git = daemon.receiver.clone();
     let webhooks = zarpar_receiver::webhook_routes(daemon.webhook_state());
     let app = Router::new()
         .route("/healthz", get(health))
@@ -51,10 +50,10 @@ pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: Cancella
         let Ok(permit) = permits.clone().acquire_owned().await else {
             return;
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, peer)) => (stream, peer.ip()),
                 Err(error) => {
                     // Out of descriptors: a pause, or the loop would burn the processor.
                     tracing::warn!(%error, "cannot accept on the console address");
@@ -63,7 +62,11 @@ pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: Cancella
                 }
             },
         };
-        let service = TowerToHyperService::new(app.clone());
+        let routes = TowerToHyperService::new(app.clone());
+        let service = hyper::service::service_fn(move |mut request| {
+            note_client(&mut request, peer);
+            routes.call(request)
+        });
         let stop = stop.clone();
         tasks.spawn(async move {
             let connection = hyper::server::conn::http1::Builder::new()
@@ -86,6 +89,11 @@ pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: Cancella
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// Tells the handlers who asks.
+fn note_client(request: &mut Request<Incoming>, peer: IpAddr) {
+    request.extensions_mut().insert(ClientAddress(peer));
 }
 
 async fn health(State(daemon): State<Daemon>) -> (StatusCode, String) {

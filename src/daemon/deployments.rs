@@ -1,7 +1,7 @@
 //! The words that deploy: every one of them goes through the one `Intake` and then shows the
 //! deployment's log to whoever asked.
 
-use zarpar_control::{Frame, RefUpdate};
+use zarpar_control::{Frame, Incoming, RefUpdate};
 use zarpar_model::{
     App, AppName, BranchName, CommitId, DeploymentId, EnvKey, EventKind, Outcome, PushedBranch,
     ReleaseNumber,
@@ -23,8 +23,21 @@ impl Daemon {
             .ok_or_else(|| IntakeError::NoApp(name.clone()))?)
     }
 
-    pub(crate) fn check_push(&self, app: &AppName, updates: &[RefUpdate]) -> anyhow::Result<u8> {
-        check_push(app, &self.deploy_branch(app)?, updates)?;
+    pub(crate) async fn check_push(
+        &self,
+        app: &AppName,
+        updates: &[RefUpdate],
+        incoming: Incoming,
+    ) -> anyhow::Result<u8> {
+        // From here on it is the deployment that takes its time, not the client.
+        if let Some(receive) = incoming.receive {
+            self.repositories.received(receive);
+        }
+        let tip = check_push(app, &self.deploy_branch(app)?, updates)?;
+        let quarantine = incoming.quarantine.as_deref().map(str::parse).transpose()?;
+        self.repositories
+            .check_tree(app, tip, quarantine.as_ref())
+            .await?;
         Ok(0)
     }
 

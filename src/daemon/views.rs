@@ -1,8 +1,8 @@
 //! Records as the listings show them.
 
-use zarpar_control::{DeliveryView, DeploymentView, ReleaseView, TokenView};
+use zarpar_control::{DeliveryView, DeploymentView, KeyView, ReleaseView, TokenView};
 use zarpar_model::{
-    Delivery, DeliveryState, Deployment, DeploymentKind, Phase, Release, Scope, Token,
+    Delivery, DeliveryState, Deployment, DeploymentKind, Phase, Release, Scope, SshKey, Token,
 };
 
 pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
@@ -60,6 +60,25 @@ pub(crate) fn token(token: &Token) -> TokenView {
         name: token.name.to_string(),
         apps,
         created_at: token.created_at.to_string(),
+        access: token.access.as_str().to_owned(),
+        expires_at: token.expires_at.map(|end| end.to_string()),
+        expired: token.is_expired(std::time::SystemTime::now().into()),
+    }
+}
+
+pub(crate) fn key(key: &SshKey) -> KeyView {
+    let apps = match &key.scope {
+        Scope::All => None,
+        Scope::Apps(apps) => Some(apps.iter().map(ToString::to_string).collect()),
+    };
+    KeyView {
+        name: key.name.to_string(),
+        role: key.role.to_string(),
+        apps,
+        fingerprint: key.key.fingerprint(),
+        algorithm: key.key.algorithm().to_owned(),
+        comment: key.key.comment().to_owned(),
+        created_at: key.created_at.to_string(),
     }
 }
 

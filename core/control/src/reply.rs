@@ -100,6 +100,15 @@ pub struct TokenView {
     pub apps: Option<Vec<String>>,
     /// When it was made.
     pub created_at: String,
+    /// `read` or `push`.
+    #[serde(default)]
+    pub access: String,
+    /// When it ends, or ended; absent when it does not.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// Whether it has ended.
+    #[serde(default)]
+    pub expired: bool,
 }
 
 /// A new token. The secret is shown this once.
@@ -146,4 +155,32 @@ impl CertificateView {
     pub fn serves(&self, host: &str) -> bool {
         !self.not_before.is_empty() && zarpar_model::names_cover(&self.names, host)
     }
+}
+
+/// A key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// Its name.
+    pub name: String,
+    /// What it may say: `deploy`, `operate` or `admin`.
+    pub role: String,
+    /// The apps it may touch; absent when all.
+    pub apps: Option<Vec<String>>,
+    /// `SHA256:…`, as `ssh-keygen -l` shows it.
+    pub fingerprint: String,
+    /// The algorithm's name.
+    pub algorithm: String,
+    /// The comment it came with.
+    pub comment: String,
+    /// When it was added.
+    pub created_at: String,
+}
+
+/// A key that was added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyAdded {
+    /// The key.
+    pub key: KeyView,
+    /// The address of a remote, `USER@HOST:APP`; `HOST` and `APP` stand where they are not known.
+    pub remote: String,
 }

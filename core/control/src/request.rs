@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
-    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, Provider,
+    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, Provider,
     ReleaseNumber, RepositoryUrl,
 };
+use zarpar_model::{PublicKey, Role};
+
+use crate::{GitProtocol, GitService};
 
 /// One request; the first line of a connection to the control socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +21,11 @@ pub enum Request {
     CheckPush {
         /// The app whose repository is pushed to.
         app: AppName,
-        /// Every reference of the push.
+        /// The references of the push; of more than 50 the first ones.
         updates: Vec<RefUpdate>,
+        /// Where what came is until then.
+        #[serde(default)]
+        incoming: Incoming,
     },
     /// The `proc-receive` hook: deploy this commit and then move the deploy branch to it. Events,
     /// then `Done` with 0 when both are done.
@@ -63,6 +69,12 @@ pub enum Request {
         name: AppName,
         /// The apps it may touch; all when empty.
         apps: Vec<AppName>,
+        /// What it lets its bearer do.
+        #[serde(default)]
+        access: Access,
+        /// How long it is good for, in seconds; for ever when absent.
+        #[serde(default)]
+        lifetime: Option<u64>,
     },
     /// All tokens. Replies a list of [`crate::TokenView`].
     TokenList,
@@ -199,6 +211,43 @@ pub enum Request {
         /// Processes and their numbers.
         counts: BTreeMap<ProcessName, u32>,
     },
+    /// Let a key in over SSH. Replies [`crate::KeyAdded`].
+    KeyAdd {
+        /// Its name.
+        name: AppName,
+        /// The key.
+        key: PublicKey,
+        /// What it may say.
+        role: Role,
+        /// The apps it may touch; all when empty.
+        apps: Vec<AppName>,
+    },
+    /// All keys. Replies a list of [`crate::KeyView`].
+    KeyList,
+    /// Let a key in no more.
+    KeyRemove {
+        /// Its name.
+        name: AppName,
+    },
+    /// What somebody says who came by SSH with this key; the control plane looks it up and
+    /// [`crate::permit`] decides. The answer is the inner request's.
+    AsKey {
+        /// The key's name.
+        key: AppName,
+        /// What is said.
+        request: Box<Request>,
+    },
+    /// A push or fetch, by a key alone. [`crate::Frame::Open`], then [`crate::GitPiece`]s.
+    Git {
+        /// The app.
+        app: AppName,
+        /// Which.
+        service: GitService,
+        /// The version of the protocol that the client wishes for.
+        protocol: Option<GitProtocol>,
+    },
+    /// The key that says this, and what it may. Replies [`crate::KeyView`].
+    WhoAmI,
     /// Follow a repository of a forge, and take its webhooks. Replies [`crate::WebhookEnabled`].
     WebhookEnable {
         /// The app.
@@ -238,4 +287,15 @@ pub struct RefUpdate {
     pub new: CommitId,
     /// The full name of the reference, as the client sent it: never trusted, only compared.
     pub reference: String,
+}
+
+/// The objects of a push while its `pre-receive` hook runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Incoming {
+    /// The number under which the control plane knows the push.
+    pub receive: Option<u64>,
+    /// The folder of the repository's `objects` in which git has them: a name, never trusted, as
+    /// part of a path only in the form that git gives it.
+    pub quarantine: Option<String>,
 }

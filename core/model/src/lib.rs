@@ -11,8 +11,10 @@ mod phase;
 mod project;
 mod record;
 mod repository;
+mod size;
 mod source;
 mod span;
+mod ssh_key;
 mod static_index;
 mod table;
 mod timestamp;
@@ -33,12 +35,14 @@ pub use project::{
     ProjectError, ReleaseConfig, StatusRange, WebConfig,
 };
 pub use record::{
-    App, AppSettings, Deployment, DeploymentKind, PushedBranch, Release, ReleaseError,
+    Access, App, AppSettings, Deployment, DeploymentKind, PushedBranch, Release, ReleaseError,
     ReleaseState, Scope, Target, Token,
 };
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
+pub use size::{SizeError, parse_size, show_size};
 pub use source::{Delivery, DeliveryId, DeliveryIdError, DeliveryState, Source};
-pub use span::{SpanError, parse_span, show_span};
+pub use span::{LifetimeError, SpanError, parse_lifetime, parse_span, show_span};
+pub use ssh_key::{PublicKey, PublicKeyError, Role, RoleError, SshKey};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
 pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
 pub use timestamp::Timestamp;

@@ -236,6 +236,40 @@ pub struct Token {
     pub scope: Scope,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What it lets its bearer do; tokens of the first version say nothing and may push.
+    #[serde(default)]
+    pub access: Access,
+    /// From when on it opens nothing any more.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Token {
+    /// Whether it opens nothing any more.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+/// What a token lets its bearer do; the greater includes the lesser.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Clone and fetch.
+    Read,
+    /// Push, which deploys.
+    #[default]
+    Push,
+}
+
+impl Access {
+    /// The word that listings show.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::Push => "push",
+        }
+    }
 }
 
 /// The apps a principal may touch.
@@ -260,6 +294,7 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use ReleaseState::{Active, Candidate, Draining, Retired};
 
@@ -276,5 +311,16 @@ mod tests {
         }
         assert_eq!(Candidate.advance(Active), Ok(Active));
         assert_eq!(Draining.advance(Retired), Ok(Retired));
+    }
+
+    #[test]
+    fn a_token_of_the_first_version_may_push_and_does_not_expire() {
+        let old = r#"{"name": "ci", "sha256": "00", "scope": "all", "created_at": 1}"#;
+        let mut token: Token = serde_json::from_str(old).unwrap();
+        assert_eq!((token.access, token.expires_at), (Access::Push, None));
+        assert!(!token.is_expired(Timestamp(u64::MAX)));
+        token.expires_at = Some(Timestamp(5));
+        assert!(!token.is_expired(Timestamp(4)) && token.is_expired(Timestamp(5)));
+        assert!(Access::Push > Access::Read);
     }
 }

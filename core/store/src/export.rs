@@ -19,12 +19,13 @@ use crate::counters::FORMAT;
 use crate::folder::{parent_of, sync_folder, with_suffix};
 use crate::rows::{Changes, Rows, Table};
 
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table::Apps,
     Table::Env,
     Table::Releases,
     Table::Sources,
     Table::Tokens,
+    Table::Keys,
     Table::Meta,
 ];
 

@@ -29,6 +29,7 @@ mod releases;
 mod rows;
 mod sealed;
 mod sources;
+mod ssh_keys;
 mod tokens;
 
 use std::ops::Range;

@@ -42,12 +42,14 @@ pub(crate) enum Table {
     DeliveryIds,
     /// `NAME` → `Token`.
     Tokens,
+    /// `NAME` → `SshKey`.
+    Keys,
     /// Counters, the format, the key's check value.
     Meta,
 }
 
 impl Table {
-    pub(crate) const ALL: [Table; 10] = [
+    pub(crate) const ALL: [Table; 11] = [
         Table::Apps,
         Table::Env,
         Table::Releases,
@@ -57,6 +59,7 @@ impl Table {
         Table::Deliveries,
         Table::DeliveryIds,
         Table::Tokens,
+        Table::Keys,
         Table::Meta,
     ];
 
@@ -71,6 +74,7 @@ impl Table {
             Table::Deliveries => "deliveries",
             Table::DeliveryIds => "delivery_ids",
             Table::Tokens => "tokens",
+            Table::Keys => "keys",
             Table::Meta => "meta",
         }
     }

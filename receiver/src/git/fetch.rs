@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use zarpar_model::{BranchName, RepositoryUrl};
 
-use super::{GitConfig, GitError, finish};
+use super::{Git, GitError, finish};
 
 /// What a process that speaks with a stranger may have in memory of its own, in bytes: an answer
 /// without an end is gathered in memory before git looks at it.
@@ -34,13 +34,12 @@ pub(crate) fn fetched(branch: &BranchName) -> String {
     format!("refs/zarpar/fetched/{branch}")
 }
 
-impl GitConfig {
+impl Git {
     /// The process that speaks with a forge, not started. It ends by itself when whoever started
     /// it is killed.
     pub(crate) fn fetch(&self, fetch: &ForgeFetch<'_>) -> Command {
-        let mut command = self.command();
+        let mut command = self.command(fetch.repository);
         let settings = [
-            "protocol.allow=never",
             "http.followRedirects=false",
             "http.sslVerify=true",
             "http.proxy=",
@@ -52,9 +51,6 @@ impl GitConfig {
             "fetch.uriProtocols=",
             "fetch.unpackLimit=1",
             "fetch.writeCommitGraph=false",
-            "core.deltaBaseCacheLimit=16m",
-            "gc.auto=0",
-            "maintenance.auto=false",
             "submodule.recurse=false",
         ];
         for setting in settings {
@@ -84,15 +80,8 @@ impl GitConfig {
 
     /// Takes what was fetched into the repository of an app, with whatever marks it as shallow.
     pub(crate) async fn take_over(&self, from: &Path, into: &Path) -> Result<(), GitError> {
-        let mut command = self.command();
-        for setting in [
-            "protocol.allow=never",
-            "protocol.file.allow=always",
-            "gc.auto=0",
-            "maintenance.auto=false",
-        ] {
-            command.arg("-c").arg(setting);
-        }
+        let mut command = self.command(into);
+        command.arg("-c").arg("protocol.file.allow=always");
         command.arg("--git-dir").arg(into).args([
             "fetch",
             "--quiet",

@@ -160,7 +160,7 @@ impl Forge {
             GitConfig {
                 hooks: home.join("hooks"),
                 control_socket: home.join("control.sock"),
-                max_pack: 1 << 30,
+                limits: zarpar_receiver::GitLimits::default(),
                 home,
             },
         );

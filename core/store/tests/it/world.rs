@@ -113,7 +113,6 @@ pub(crate) fn candidate(store: &Store, app: &str) -> Release {
         number,
         deployment: deployment.id,
         commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
-        branch: None,
         origin: None,
         by: "ana".to_owned(),
         created_at: at,
