@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use zarpar_control::Request;
-use zarpar_model::{AppName, BranchName, DeploymentId, HostName, ProcessName, ReleaseNumber, Role};
+use zarpar_model::{AppName, BranchName, HostName, ProcessName, ReleaseNumber, Role};
 use zarpar_model::{Provider, RepositoryUrl};
 
 use crate::config::ServerArgs;
@@ -130,15 +130,15 @@ enum Command {
         /// A full commit id or a branch
         commit: Option<String>,
     },
-    /// List the deployments of an app, or follow one
+    /// List the deployments of an app, follow one from its start, or cancel one that is not live
     Deployments {
         #[command(flatten)]
         remote: Remote,
-        app: AppName,
         #[command(flatten)]
         listing: Listing,
-        #[command(subcommand)]
-        command: Option<DeploymentsCommand>,
+        /// The app, or `follow ID`, or `cancel ID` (undoes what it made)
+        #[arg(required = true, num_args = 1..=3, value_name = "APP | follow ID | cancel ID")]
+        words: Vec<String>,
     },
     /// List the kept releases of an app
     Releases {
@@ -439,12 +439,6 @@ enum WebhooksCommand {
     Disable { app: AppName },
 }
 
-#[derive(Debug, Subcommand)]
-enum DeploymentsCommand {
-    /// Show the events of a deployment from its start, and go on until it ends
-    Follow { id: DeploymentId },
-}
-
 /// Runs what was said.
 pub(crate) fn dispatch(cli: Cli) -> ExitCode {
     match cli.command {
@@ -472,10 +466,9 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
         } => deploy::deploy(&remote, app, commit),
         Command::Deployments {
             remote,
-            app,
             listing,
-            command,
-        } => deploy::deployments(&remote, app, listing, command),
+            words,
+        } => deploy::deployments(&remote, listing, &words),
         Command::Releases {
             remote,
             app,

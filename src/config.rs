@@ -7,6 +7,7 @@ mod git;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -56,6 +57,14 @@ struct RawConfig {
     edge: RawEdge,
     fetch: fetch::RawFetch,
     git: git::RawGit,
+    deploy: RawDeploy,
+}
+
+/// How deployments are run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDeploy {
+    at_once: Option<NonZeroUsize>,
 }
 
 /// How certificates are ordered.
@@ -126,6 +135,8 @@ pub(crate) struct Config {
     pub(crate) fetch: FetchRules,
     /// What a push may ask of this machine.
     pub(crate) git: GitLimits,
+    /// Deployments at work at once, each of another app; what the machine is for when absent.
+    pub(crate) deploy_at_once: Option<NonZeroUsize>,
     /// The file that was read because `--config` said so.
     pub(crate) file: Option<PathBuf>,
     /// Where our program was when we started: the same path may hold another version later, and
@@ -147,7 +158,7 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout` (seconds), `max_size` (bytes) of `[fetch]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout` (seconds), `max_size` (bytes) of `[fetch]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`, and `at_once` (1 or more) of `[deploy]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
@@ -225,6 +236,7 @@ impl Config {
                 .unwrap_or(Limits::default().connections_per_address),
             fetch: raw.fetch.resolve()?,
             git: git::limits(raw.git)?,
+            deploy_at_once: raw.deploy.at_once,
             file: args.config.clone(),
             http,
             https,
@@ -422,5 +434,17 @@ mod tests {
             let error = error.unwrap_err().to_string();
             assert!(error.contains("(0: no limit) of `[edge]`"), "{error}");
         }
+    }
+
+    #[test]
+    fn deployments_at_once() {
+        let config = resolve("[deploy]\nat_once = 3").unwrap();
+        assert_eq!(config.deploy_at_once.map(NonZeroUsize::get), Some(3));
+        assert_eq!(resolve("").unwrap().deploy_at_once, None);
+        let error = resolve("[deploy]\nat_once = 0").unwrap_err().to_string();
+        assert!(
+            error.contains("`at_once` (1 or more) of `[deploy]`"),
+            "{error}"
+        );
     }
 }

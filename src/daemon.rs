@@ -163,7 +163,12 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     let (webhooks, deliveries) = webhooks::Webhooks::new();
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
-        queue: Queue::new(builder.clone()),
+        queue: Queue::new(
+            builder.clone(),
+            config
+                .deploy_at_once
+                .unwrap_or_else(|| Queue::usual_at_once(info.cpus, info.memory_bytes)),
+        ),
         receiver: ReceiverState::new(store.clone(), repositories.clone(), tasks.clone()),
         ssh,
         repositories,

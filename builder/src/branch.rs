@@ -72,7 +72,7 @@ impl Builder {
             let Some(tip) = tip(repository, &pushed.name)? else {
                 return Ok(None);
             };
-            let free = tip.to_string() == pushed.old.as_str() || contains(repository, commit, tip)?;
+            let free = tip == object_id(&pushed.old)? || contains(repository, commit, tip)?;
             Ok((!free).then(|| tip.to_string()[..7].to_owned()))
         })?
         .map_or(Ok(()), |tip| {
@@ -126,7 +126,7 @@ impl Builder {
         commit: &CommitId,
     ) -> Result<bool, BranchError> {
         self.in_repository(app, branch, |repository| {
-            Ok(tip(repository, branch)?.is_some_and(|tip| tip.to_string() == commit.as_str()))
+            Ok(tip(repository, branch)? == Some(object_id(commit)?))
         })
     }
 

@@ -8,6 +8,7 @@
 
 mod branch;
 mod build;
+mod cancel;
 mod candidate;
 mod checkout;
 mod context;
@@ -16,6 +17,7 @@ mod dockerignore;
 mod edge;
 mod env;
 mod error;
+mod files;
 mod foresight;
 mod health;
 mod hold;
@@ -37,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::Mutex;
 use zarpar_engine::Engine;
 use zarpar_model::{
     App, AppName, CommitId, DeploymentId, EnvKey, EventKind, Instance, ProjectConfig, Release,
@@ -54,7 +56,7 @@ pub use journal::{Follower, Journal};
 pub use moves::Moved;
 pub use plan::{Plan, PlanError};
 pub use precompress::{Summary, compress_static};
-pub use queue::Queue;
+pub use queue::{CancelError, Queue};
 pub use static_store::{StaticError, StaticStore};
 
 /// Everything a deployment needs; clones share it.
@@ -68,11 +70,12 @@ pub struct Builder {
     folders: Folders,
     /// Held while a table is made and sent, so that generations reach the edge in order.
     table: Arc<Mutex<()>>,
-    /// Read by a deployment from before its static files are collected until its release names
-    /// them; written by who removes files that no release names.
-    files: Arc<RwLock<()>>,
+    /// Between who collects an app's static files and who removes some.
+    files: files::FileLocks,
     /// Apps whose new requests wait.
     holds: hold::Holds,
+    /// Which deployments are at work, and may be cancelled.
+    at_work: cancel::AtWork,
     /// Who watches deployments begin and end.
     moves: moves::Moves,
     /// Drains go on after a deployment has ended.
@@ -110,8 +113,9 @@ impl Builder {
             surroundings,
             folders,
             table: Arc::default(),
-            files: Arc::default(),
+            files: files::FileLocks::default(),
             holds: hold::Holds::default(),
+            at_work: cancel::AtWork::default(),
             moves: moves::Moves::default(),
             retiring: tokio_util::task::TaskTracker::new(),
             compressing: Arc::default(),

@@ -177,7 +177,12 @@ impl Daemon {
             Request::EnvList { app } => self.env_list(answer, &app).await,
             Request::Deploy { app, revision, by } => self.deploy(answer, &app, revision, by).await,
             Request::DeploymentList { app } => self.deployment_list(answer, &app).await,
-            Request::DeploymentFollow { app, id } => self.deployment_follow(answer, &app, id).await,
+            Request::DeploymentFollow { app, id } => {
+                self.deployment_follow(answer, app.as_ref(), id).await
+            }
+            Request::DeploymentCancel { app, id, by } => {
+                self.deployment_cancel(answer, app.as_ref(), id, by).await
+            }
             Request::ReleaseList { app } => self.release_list(answer, &app).await,
             Request::Rollback { app, to, by } => self.rollback(answer, &app, to, by).await,
             Request::Logs {

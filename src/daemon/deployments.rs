@@ -1,10 +1,12 @@
 //! The words that deploy: every one of them goes through the one `Intake` and then shows the
 //! deployment's log to whoever asked.
 
+use std::time::SystemTime;
+
 use zarpar_control::{Frame, Incoming, RefUpdate};
 use zarpar_model::{
-    App, AppName, BranchName, CommitId, DeploymentId, EnvKey, EventKind, Outcome, PushedBranch,
-    ReleaseNumber,
+    App, AppName, BranchName, CommitId, Deployment, DeploymentId, EnvKey, EventKind, Outcome,
+    Phase, PushedBranch, ReleaseNumber, Timestamp,
 };
 use zarpar_receiver::{IntakeError, Submission, check_push};
 
@@ -176,16 +178,75 @@ impl Daemon {
     pub(crate) async fn deployment_follow(
         &self,
         answer: &mut Answer,
-        app: &AppName,
+        app: Option<&AppName>,
         id: DeploymentId,
     ) -> anyhow::Result<u8> {
-        self.app(app)?;
-        match self.store.deployment(id)? {
-            Some(deployment) if deployment.app == *app => self.follow(answer, id).await,
-            _ => anyhow::bail!(
+        let deployment = self.deployment(app, id)?;
+        if let Some(place) = self.place(&deployment)? {
+            answer.note(place).await?;
+        }
+        self.follow(answer, id).await
+    }
+
+    pub(crate) async fn deployment_cancel(
+        &self,
+        answer: &mut Answer,
+        app: Option<&AppName>,
+        id: DeploymentId,
+        by: String,
+    ) -> anyhow::Result<u8> {
+        let deployment = self.deployment(app, id)?;
+        let asked: Timestamp = SystemTime::now().into();
+        self.queue.cancel(&deployment, by)?;
+        let mut events = self.builder.journal().follow(id).await?;
+        let mut code = 1;
+        while let Some(event) = events.next().await? {
+            if let EventKind::Finished { outcome, .. } = &event.kind {
+                code = u8::from(*outcome != Outcome::Cancelled);
+            }
+            // What it did before is not what was asked for.
+            if event.at >= asked {
+                answer.send(Frame::Event(event)).await?;
+            }
+        }
+        Ok(code)
+    }
+
+    fn deployment(&self, app: Option<&AppName>, id: DeploymentId) -> anyhow::Result<Deployment> {
+        if let Some(app) = app {
+            self.app(app)?;
+        }
+        match (self.store.deployment(id)?, app) {
+            (Some(deployment), None) => Ok(deployment),
+            (Some(deployment), Some(app)) if deployment.app == *app => Ok(deployment),
+            (_, Some(app)) => anyhow::bail!(
                 "`{app}` has no deployment {id}\nhint: `zarpar deployments {app}` lists them"
             ),
+            (None, None) => anyhow::bail!(
+                "there is no deployment {id}\nhint: `zarpar deployments APP` lists those of an app"
+            ),
         }
+    }
+
+    /// The place of one that waits, in words.
+    fn place(&self, deployment: &Deployment) -> anyhow::Result<Option<String>> {
+        if deployment.phase != Phase::Queued {
+            return Ok(None);
+        }
+        let unfinished = self.store.unfinished()?;
+        let before = |waits: bool| {
+            let earlier = unfinished.iter().filter(|other| other.id < deployment.id);
+            earlier
+                .filter(|other| (other.phase == Phase::Queued) == waits)
+                .count()
+        };
+        Ok(Some(format!(
+            "deployment {} of `{}` waits: {} at work, {} before it in the queue",
+            deployment.id,
+            deployment.app,
+            before(false),
+            before(true)
+        )))
     }
 
     pub(crate) async fn deployment_list(

@@ -8,6 +8,7 @@ use zarpar_model::{
 pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
     let (failed_in, reason) = match &deployment.phase {
         Phase::Failed { phase, reason } => (Some(phase.to_string()), Some(reason.clone())),
+        Phase::Cancelled { by } => (None, Some(format!("cancelled by {by}"))),
         _ => (None, None),
     };
     let state = match &deployment.phase {

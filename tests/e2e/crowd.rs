@@ -213,3 +213,65 @@ fn a_push_on_top_of_one_that_is_at_work_is_live_after_it() {
     let again = slow.push(&remote);
     assert!(text(&again).contains("up-to-date"), "{}", text(&again));
 }
+
+#[test]
+fn deployments_of_two_apps_wait_in_order_or_run_at_once_as_the_server_is_told() {
+    let mut world = World::bare();
+    let config = fs::read_to_string(world.config()).unwrap();
+    fs::write(world.config(), format!("{config}[deploy]\nat_once = 1\n")).unwrap();
+    world.serve();
+    let apps: Vec<(Project, String)> = ["a", "b", "c"]
+        .iter()
+        .map(|name| {
+            let remote = world.app(name, &[]);
+            let project = Project::tiny(&world, name, name);
+            project.write("start.py", "import time; time.sleep(2)");
+            project.commit("slow");
+            (project, remote)
+        })
+        .collect();
+    let mut pushes = Vec::new();
+    for (number, (project, remote)) in apps.iter().enumerate() {
+        pushes.push(project.pushing(remote));
+        let name = ["a", "b", "c"][number];
+        until("its deployment", 30, || {
+            (world.newest(name)["id"] == number + 1).then_some(())
+        });
+    }
+    let following = world.cli(&["deployments", "follow", "3"]);
+    assert!(
+        text(&following).contains("deployment 3 of `c` waits: 1 at work, 1 before it in the queue"),
+        "{}",
+        text(&following)
+    );
+    let ends: Vec<(bool, String)> = pushes.into_iter().map(end).collect();
+    assert!(ends.iter().all(|(done, _)| *done), "{ends:#?}");
+    // What it waits for changes, and it is told.
+    for waits in ["1 of `a`", "2 of `b`"] {
+        let told = format!(
+            "waiting: one deployment is at work, as many as this server runs at once: {waits}"
+        );
+        assert!(ends[2].1.contains(&told), "{}", ends[2].1);
+    }
+    let spans = spans(&world);
+    assert_eq!(spans.len(), 3);
+    for pair in spans.windows(2) {
+        assert!(pair[0].1 <= pair[1].0, "two at work at once: {spans:?}");
+    }
+
+    world.kill_serve();
+    fs::write(world.config(), format!("{config}[deploy]\nat_once = 2\n")).unwrap();
+    world.serve();
+    let pushes: Vec<Child> = apps[..2]
+        .iter()
+        .map(|(project, remote)| {
+            project.commit("again");
+            project.pushing(remote)
+        })
+        .collect();
+    for (done, said) in pushes.into_iter().map(end) {
+        assert!(done && !said.contains("waiting:"), "{said}");
+    }
+    let spans = self::spans(&world);
+    assert!(spans[4].0 < spans[3].1, "one after the other: {spans:?}");
+}

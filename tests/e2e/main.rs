@@ -12,6 +12,7 @@
 
 mod acme;
 mod architecture;
+mod cancel;
 mod crashes;
 mod crowd;
 mod edge;

@@ -22,6 +22,7 @@ pub enum Word {
     CertificateRenew,
     CheckPush,
     Deploy,
+    DeploymentCancel,
     DeploymentFollow,
     DeploymentList,
     DomainAdd,
@@ -71,6 +72,7 @@ impl Word {
             Word::WhoAmI | Word::AppList => (Deploy, Reach::Own),
             Word::AppInfo
             | Word::Deploy
+            | Word::DeploymentCancel
             | Word::DeploymentFollow
             | Word::DeploymentList
             | Word::DomainList
@@ -118,7 +120,9 @@ impl Request {
     /// The deployment it names; the app it belongs to must be in the key's scope too.
     pub fn deployment(&self) -> Option<DeploymentId> {
         match self {
-            Request::DeploymentFollow { id, .. } => Some(*id),
+            Request::DeploymentFollow { id, .. } | Request::DeploymentCancel { id, .. } => {
+                Some(*id)
+            }
             _ => None,
         }
     }
@@ -146,7 +150,8 @@ impl Request {
             Request::EnvList { app } => (Word::EnvList, Some(app)),
             Request::Deploy { app, .. } => (Word::Deploy, Some(app)),
             Request::DeploymentList { app } => (Word::DeploymentList, Some(app)),
-            Request::DeploymentFollow { app, .. } => (Word::DeploymentFollow, Some(app)),
+            Request::DeploymentFollow { app, .. } => (Word::DeploymentFollow, app.as_ref()),
+            Request::DeploymentCancel { app, .. } => (Word::DeploymentCancel, app.as_ref()),
             Request::ReleaseList { app } => (Word::ReleaseList, Some(app)),
             Request::Rollback { app, .. } => (Word::Rollback, Some(app)),
             Request::Logs { app, .. } => (Word::Logs, Some(app)),
@@ -169,6 +174,7 @@ impl Request {
     pub fn set_by(&mut self, who: &str) {
         if let Request::Push { by, .. }
         | Request::Deploy { by, .. }
+        | Request::DeploymentCancel { by, .. }
         | Request::Rollback { by, .. } = self
         {
             who.clone_into(by);

@@ -60,7 +60,7 @@ pub struct DeploymentView {
     pub state: String,
     /// The step that failed.
     pub failed_in: Option<String>,
-    /// Why it failed.
+    /// Why it failed, or who cancelled it.
     pub reason: Option<String>,
     /// The commit, when it is about one.
     pub commit: Option<String>,

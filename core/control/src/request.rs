@@ -160,10 +160,22 @@ pub enum Request {
     },
     /// The events of a deployment from its start. Events.
     DeploymentFollow {
-        /// The app.
-        app: AppName,
+        /// The app it must be of, when it is said.
+        #[serde(default)]
+        app: Option<AppName>,
         /// Which.
         id: DeploymentId,
+    },
+    /// End a deployment that is not live and undo what it made. Events, then `Done` when it has
+    /// ended.
+    DeploymentCancel {
+        /// The app it must be of, when it is said.
+        #[serde(default)]
+        app: Option<AppName>,
+        /// Which.
+        id: DeploymentId,
+        /// Who asks.
+        by: String,
     },
     /// The kept releases. Replies a list of [`crate::ReleaseView`].
     ReleaseList {

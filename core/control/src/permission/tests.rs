@@ -84,8 +84,13 @@ fn every_request(app: &AppName) -> Vec<Request> {
         },
         Request::DeploymentList { app: app() },
         Request::DeploymentFollow {
-            app: app(),
+            app: Some(app()),
             id: DeploymentId(1),
+        },
+        Request::DeploymentCancel {
+            app: Some(app()),
+            id: DeploymentId(1),
+            by: by(),
         },
         Request::ReleaseList { app: app() },
         Request::Rollback {
@@ -150,9 +155,9 @@ fn expected(word: Word) -> [[bool; 2]; 3] {
     let admin_of_all = [[false, false], [false, false], [true, false]];
     let nobody = [[false, false]; 3];
     match format!("{word:?}").as_str() {
-        "Git" | "Deploy" | "Rollback" | "DeploymentList" | "DeploymentFollow" | "ReleaseList"
-        | "Logs" | "ProcessList" | "AppInfo" | "AppList" | "DomainList" | "WebhookShow"
-        | "WhoAmI" => all_may,
+        "Git" | "Deploy" | "DeploymentCancel" | "Rollback" | "DeploymentList"
+        | "DeploymentFollow" | "ReleaseList" | "Logs" | "ProcessList" | "AppInfo" | "AppList"
+        | "DomainList" | "WebhookShow" | "WhoAmI" => all_may,
         "EnvChange" | "EnvList" | "Run" | "ProcessScale" | "Maintenance" | "DomainAdd"
         | "DomainRemove" | "CertificateRenew" | "WebhookEnable" | "WebhookDisable" => from_operate,
         "AppDestroy" | "CertificateAdd" => admin_of_app,
@@ -211,7 +216,7 @@ fn every_word_by_every_role() {
 fn a_deployment_of_another_app_is_none_of_the_keys() {
     let (tienda, blog) = (name("tienda"), name("blog"));
     let request = Request::DeploymentFollow {
-        app: tienda.clone(),
+        app: Some(tienda.clone()),
         id: DeploymentId(1),
     };
     let scope = Scope::Apps(vec![tienda.clone()]);
