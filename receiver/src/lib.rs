@@ -10,6 +10,7 @@ mod admission;
 mod attempts;
 mod auth;
 mod check;
+mod client_address;
 mod exchange;
 mod git;
 mod intake;
@@ -17,9 +18,9 @@ mod repository;
 mod request_body;
 mod smart_http;
 
-pub use admission::ClientAddress;
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
+pub use client_address::ClientAddress;
 pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;

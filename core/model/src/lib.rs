@@ -38,6 +38,9 @@ pub use record::{
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
 pub use span::{LifetimeError, SpanError, parse_lifetime, parse_span, show_span};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
-pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
+pub use table::{
+    ConsoleRoute, EDGE_KEY_HEADER, MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute,
+    TableError,
+};
 pub use timestamp::Timestamp;
 pub use wildcard::names_cover;
