@@ -52,7 +52,9 @@ pub(crate) fn admit(
             if let Some(left) = refused_for {
                 return Err(Box::new(too_many(left.as_secs())));
             }
-            state.attempts.failed(address, Instant::now());
+            if state.attempts.failed(address, Instant::now()) {
+                tracing::warn!(%address, "too many wrong tokens, refused for five minutes");
+            }
         }
         return Err(Box::new(unknown(headers)));
     };

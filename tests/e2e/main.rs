@@ -12,6 +12,8 @@
 
 mod acme;
 mod architecture;
+mod clients;
+mod console_host;
 mod crashes;
 mod edge;
 mod failures;
