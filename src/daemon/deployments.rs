@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use zarpar_control::{Frame, RefUpdate};
 use zarpar_model::{
-    App, AppName, BranchName, CommitId, Deployment, DeploymentId, EnvKey, EventKind, Outcome,
-    Phase, PushedBranch, ReleaseNumber, Timestamp,
+    App, AppName, BranchName, CommitId, Deployment, DeploymentId, EnvKey, EventKind,
+    ImageReference, Outcome, Phase, PushedBranch, ReleaseNumber, Timestamp,
 };
 use zarpar_receiver::{IntakeError, Submission, check_push};
 
@@ -92,6 +92,17 @@ impl Daemon {
             );
         };
         let submission = self.intake.commit(app, commit, by, false)?;
+        self.show(answer, app, submission).await
+    }
+
+    pub(crate) async fn deploy_image(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        image: ImageReference,
+        by: String,
+    ) -> anyhow::Result<u8> {
+        let submission = self.intake.image(app, image, by)?;
         self.show(answer, app, submission).await
     }
 

@@ -20,6 +20,7 @@ mod failures;
 mod foresight;
 mod hold;
 mod http;
+mod image;
 mod load;
 mod memory;
 mod project;

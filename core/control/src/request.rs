@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
-    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, ReleaseNumber,
+    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ImageReference, ProcessName,
+    ReleaseNumber,
 };
 
 /// One request; the first line of a connection to the control socket.
@@ -137,6 +138,9 @@ pub enum Request {
         app: AppName,
         /// A commit id or branch.
         revision: Option<String>,
+        /// An image that was built elsewhere, instead of a commit.
+        #[serde(default)]
+        image: Option<ImageReference>,
         /// Who asks.
         by: String,
     },
