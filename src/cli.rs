@@ -20,7 +20,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use zarpar_control::Request;
-use zarpar_model::{AppName, BranchName, HostName, ProcessName, ReleaseNumber, Role};
+use zarpar_model::{
+    AppName, BranchName, HostName, ImageReference, ProcessName, ReleaseNumber, Role,
+};
 use zarpar_model::{Provider, RepositoryUrl};
 
 use crate::config::ServerArgs;
@@ -122,13 +124,18 @@ enum Command {
         #[command(subcommand)]
         command: EnvCommand,
     },
-    /// Deploy a commit that the app's repository has (default: the tip of the deploy branch)
+    /// Deploy a commit that the app's repository has (default: the tip of the deploy branch), or an
+    /// image that was built elsewhere
     Deploy {
         #[command(flatten)]
         remote: Remote,
         app: AppName,
         /// A full commit id or a branch
         commit: Option<String>,
+        /// An image instead, such as registry.example/shop:1.2; pulled, or else the one of this name
+        /// on the server
+        #[arg(long, value_name = "REF", conflicts_with = "commit")]
+        image: Option<ImageReference>,
     },
     /// List the deployments of an app, follow one from its start, or cancel one that is not live
     Deployments {
@@ -469,7 +476,8 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
             remote,
             app,
             commit,
-        } => deploy::deploy(&remote, app, commit),
+            image,
+        } => deploy::deploy(&remote, app, commit, image),
         Command::Deployments {
             remote,
             listing,

@@ -24,6 +24,7 @@ mod foresight;
 mod hold;
 mod hostile;
 mod http;
+mod image;
 mod load;
 mod memory;
 mod project;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
-    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, Provider,
-    ReleaseNumber, RepositoryUrl,
+    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ImageReference,
+    ProcessName, Provider, ReleaseNumber, RepositoryUrl,
 };
 use zarpar_model::{PublicKey, Role};
 
@@ -162,6 +162,9 @@ pub enum Request {
         app: AppName,
         /// A commit id or branch.
         revision: Option<String>,
+        /// An image that was built elsewhere, instead of a commit.
+        #[serde(default)]
+        image: Option<ImageReference>,
         /// Who asks.
         by: String,
     },
