@@ -19,6 +19,7 @@ mod edge;
 mod failures;
 mod fetch_ssh;
 mod foresight;
+mod forge;
 mod hold;
 mod http;
 mod load;
