@@ -13,6 +13,7 @@ mod lock;
 mod log_page;
 mod processes;
 mod ssh;
+mod upkeep;
 mod views;
 mod webhooks;
 
@@ -192,6 +193,11 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
 
     tasks.spawn(daemon.queue.clone().run(stop.clone()));
     tasks.spawn(forge::tell(daemon.clone(), moves, stop.clone()));
+    tasks.spawn(upkeep::run(
+        daemon.clone(),
+        daemon.queue.watch(),
+        stop.clone(),
+    ));
     let repositories = daemon.repositories.clone();
     tasks.spawn(async move { repositories.tidy().await });
     tasks.spawn(edge::keep(

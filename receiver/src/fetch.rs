@@ -104,7 +104,8 @@ pub enum Credentials {
 /// its history, and says which commit it is. Waits while two others are under way.
 ///
 /// # Errors
-/// [`FetchError`]; the app's repository is then as it was.
+/// [`FetchError`]; the app's repository is then as it was, but for a commit whose files are too
+/// large, which is there and of no use.
 pub async fn fetch(
     repositories: &Repositories,
     app: &AppName,

@@ -23,6 +23,8 @@ const DEPTH: usize = 64;
 const PATH: u64 = 4096;
 /// What an entry has before its path: mode, kind, id and size.
 const HEAD: u64 = 80;
+/// The mode of an entry that is a commit of another repository.
+const SUBMODULE: &[u8] = b"160000 ";
 /// The longest look; 200,000 entries take about a second.
 const LOOK: Duration = Duration::from_secs(60);
 /// Bytes of git's error output that are kept.
@@ -62,6 +64,14 @@ pub enum TreeError {
     )]
     Depth {
         /// The start of it, escaped.
+        path: String,
+    },
+    /// A submodule, whose files are in another repository.
+    #[error(
+        "`{path}` is a git submodule, and a push does not carry the files of submodules\nhint: put the files into this repository (`git rm --cached`, then `git add`), or install them as a dependency"
+    )]
+    Submodule {
+        /// Where it is, escaped.
         path: String,
     },
     /// It cannot be read as a commit.
@@ -180,6 +190,9 @@ async fn add_up(mut listed: BufReader<ChildStdout>, limits: &GitLimits) -> Resul
         };
         if !whole || path.iter().filter(|byte| **byte == b'/').count() > DEPTH {
             return Err(TreeError::Depth { path: shown() });
+        }
+        if head.starts_with(SUBMODULE) {
+            return Err(TreeError::Submodule { path: shown() });
         }
         entries += 1;
         if entries > ENTRIES {
