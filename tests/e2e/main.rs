@@ -21,6 +21,7 @@ mod edge;
 mod failures;
 mod fetch_ssh;
 mod foresight;
+mod forge;
 mod hold;
 mod hostile;
 mod http;
