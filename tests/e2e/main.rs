@@ -13,6 +13,8 @@
 mod acme;
 mod architecture;
 mod cancel;
+mod clients;
+mod console_host;
 mod crashes;
 mod crowd;
 mod edge;
