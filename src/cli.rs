@@ -124,8 +124,8 @@ enum Command {
         #[command(subcommand)]
         command: EnvCommand,
     },
-    /// Deploy a commit that the app's repository has (default: the tip of the deploy branch), or an
-    /// image that was built elsewhere
+    /// Deploy a commit that the app's repository has (default: the tip of the deploy branch, or of
+    /// the branch that the app follows at a forge), or an image that was built elsewhere
     Deploy {
         #[command(flatten)]
         remote: Remote,
@@ -421,11 +421,11 @@ enum WebhooksCommand {
     Enable {
         app: AppName,
         /// `github`, `gitlab`, `gitea` (also for Forgejo) or `bitbucket`
-        #[arg(long)]
-        provider: Provider,
+        #[arg(long, required_unless_present = "rotate")]
+        provider: Option<Provider>,
         /// The repository, such as git@github.com:OWNER/REPO.git or an https address
-        #[arg(long, value_name = "URL")]
-        repo: RepositoryUrl,
+        #[arg(long, value_name = "URL", required_unless_present = "rotate")]
+        repo: Option<RepositoryUrl>,
         /// The branch that is deployed (default: the app's deploy branch)
         #[arg(long)]
         branch: Option<BranchName>,
@@ -436,7 +436,7 @@ enum WebhooksCommand {
         /// and a private repository can be fetched over https
         #[arg(long)]
         token_stdin: bool,
-        /// Make secret and key anew, when the app follows a repository already
+        /// Make secret and key anew; what is not said stays as it was
         #[arg(long)]
         rotate: bool,
         #[command(flatten)]

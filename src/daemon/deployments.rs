@@ -98,6 +98,13 @@ impl Daemon {
         by: String,
     ) -> anyhow::Result<u8> {
         self.app(app)?;
+        // What the app follows at a forge is its newest code; a push of another day is not.
+        if revision.is_none()
+            && let Some(commit) = self.fetched_head(answer, app).await?
+        {
+            let submission = self.intake.commit(app, commit, by, false)?;
+            return self.show(answer, app, submission).await;
+        }
         let wanted = match revision {
             Some(revision) => revision,
             None => self.deploy_branch(app)?.to_string(),

@@ -279,17 +279,18 @@ pub enum Request {
     WebhookEnable {
         /// The app.
         app: AppName,
-        /// Whose webhooks.
-        provider: Provider,
-        /// The repository.
-        repository: RepositoryUrl,
-        /// The branch; the app's deploy branch when absent.
+        /// Whose webhooks; those of before when absent.
+        provider: Option<Provider>,
+        /// The repository; the one of before when absent.
+        repository: Option<RepositoryUrl>,
+        /// The branch; the one of before or the app's deploy branch when absent.
         branch: Option<BranchName>,
         /// Seconds between two looks of our own.
         poll_seconds: Option<u64>,
         /// What opens the forge's interface.
         forge_token: Option<Secret>,
-        /// Whether secret and deploy key are made anew when there is a webhook already.
+        /// Whether secret and deploy key are made anew when there is a webhook already; what is
+        /// absent stays as it was then.
         rotate: bool,
     },
     /// The webhook of an app and its last deliveries. Replies [`crate::WebhookView`].

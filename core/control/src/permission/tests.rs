@@ -87,6 +87,7 @@ fn every_request(app: &AppName) -> Vec<Request> {
         Request::Deploy {
             app: app(),
             revision: None,
+            image: None,
             by: by(),
         },
         Request::DeploymentList { app: app() },
