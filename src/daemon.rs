@@ -7,10 +7,13 @@ mod console;
 mod control;
 mod deployments;
 mod edge;
+mod forge;
 mod keys;
 mod lock;
+mod log_page;
 mod processes;
 mod ssh;
+mod upkeep;
 mod views;
 mod webhooks;
 
@@ -179,6 +182,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         store,
         builder,
     };
+    let moves = daemon.queue.watch();
     daemon
         .builder
         .recover()
@@ -188,6 +192,12 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     zarpar_receiver::remove_unfinished(&daemon.repositories)?;
 
     tasks.spawn(daemon.queue.clone().run(stop.clone()));
+    tasks.spawn(forge::tell(daemon.clone(), moves, stop.clone()));
+    tasks.spawn(upkeep::run(
+        daemon.clone(),
+        daemon.queue.watch(),
+        stop.clone(),
+    ));
     let repositories = daemon.repositories.clone();
     tasks.spawn(async move { repositories.tidy().await });
     tasks.spawn(edge::keep(

@@ -3,6 +3,7 @@
 //! takes git's output any more it is read and dropped, so git and its hooks never block, and the
 //! deployment that a hook follows ends as it would have.
 
+mod hints;
 mod progress;
 
 use std::io;
@@ -18,6 +19,7 @@ use tokio::process::{Child, ChildStdin};
 use tokio::sync::mpsc;
 use zarpar_model::show_span;
 
+use self::hints::Hints;
 use self::progress::Progress;
 use crate::git::GitLimits;
 use crate::leftovers;
@@ -78,7 +80,8 @@ pub(crate) async fn exchange(
     let (mut told, mut said) = (Vec::new(), Vec::new());
     // A fetch that nobody takes is of no use to anybody; a push is, once it is here.
     let goes_on = served.receive.is_some();
-    let out = Taker::new(Some(&outputs.out), goes_on, served.limits.idle);
+    let mut out = Taker::new(Some(&outputs.out), goes_on, served.limits.idle);
+    out.hints = goes_on.then(|| Hints::new(&served.limits));
     let err = Taker::new(outputs.err.as_ref(), goes_on, served.limits.idle);
     let printing = async {
         let both = tokio::try_join!(
@@ -96,9 +99,8 @@ pub(crate) async fn exchange(
         }
         // What git still writes is what the exchange waits for; a client that has sent all of it
         // has nothing to be slow with.
-        match &served.receive {
-            Some(_) => progress.sent_all(),
-            None => {}
+        if goes_on {
+            progress.sent_all();
         }
         std::future::pending::<End>().await
     };
@@ -123,7 +125,7 @@ pub(crate) async fn exchange(
         tell(&outputs, &text, is_push).await;
     }
     if let Some(receive) = served.receive.take()
-        && status.signal().is_some()
+        && (end != End::Done || status.signal().is_some())
     {
         let found = receive.end_killed(&served.repository);
         let removed =
@@ -229,6 +231,8 @@ struct Taker<'a> {
     sender: Option<&'a mpsc::Sender<Bytes>>,
     goes_on: bool,
     idle: Duration,
+    /// For what git says to who pushes.
+    hints: Option<Hints>,
 }
 
 /// Nobody takes an output that is for nobody else.
@@ -240,6 +244,7 @@ impl<'a> Taker<'a> {
             sender,
             goes_on,
             idle,
+            hints: None,
         }
     }
 
@@ -249,8 +254,14 @@ impl<'a> Taker<'a> {
         let Some(sender) = self.sender else {
             return Ok(());
         };
-        let sent = sender.send_timeout(Bytes::copy_from_slice(piece), self.idle);
-        match sent.await {
+        let bytes = match &mut self.hints {
+            Some(hints) => hints.pass(piece),
+            None => Bytes::copy_from_slice(piece),
+        };
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match sender.send_timeout(bytes, self.idle).await {
             Ok(()) => Ok(()),
             Err(_) if self.goes_on => {
                 self.sender = None;
@@ -274,6 +285,9 @@ async fn drain(
         start.extend_from_slice(&piece[..room]);
         taker.take(&piece[..count]).await?;
         progress.made();
+    }
+    if let Some(rest) = taker.hints.take().map(Hints::rest) {
+        taker.take(&rest).await?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod fetch;
 mod limits;
+mod run;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use zarpar_model::BranchName;
 
 pub(crate) use fetch::{ForgeFetch, fetched};
 pub use limits::GitLimits;
+pub(crate) use run::{background, converse, finish};
 
 use crate::receives::{Receives, Served};
 
@@ -234,7 +236,6 @@ impl Git {
             "core.bigFileThreshold=8m".to_owned(),
             "core.deltaBaseCacheLimit=16m".to_owned(),
             "core.packedGitLimit=128m".to_owned(),
-            "core.alternateRefsCommand=true".to_owned(),
             "core.fsmonitor=false".to_owned(),
             // A branch that moved has moved after a power cut, too.
             "core.fsync=objects,derived-metadata,reference".to_owned(),
@@ -245,8 +246,13 @@ impl Git {
             "pack.deltaCacheSize=16m".to_owned(),
             // Keep the pack as it came: one file instead of thousands, and the same for a retry.
             "receive.unpackLimit=1".to_owned(),
+            "fetch.unpackLimit=1".to_owned(),
             format!("receive.maxInputSize={}", limits.max_pack),
             "transfer.fsckObjects=true".to_owned(),
+            // Mistakes of old tools that real histories have and that do no harm.
+            "receive.fsck.badTimezone=ignore".to_owned(),
+            "receive.fsck.missingSpaceBeforeDate=ignore".to_owned(),
+            "receive.fsck.zeroPaddedFilemode=ignore".to_owned(),
             // What keeps the objects of releases is no client's business.
             "transfer.hideRefs=refs/zarpar".to_owned(),
             "receive.advertisePushOptions=false".to_owned(),
@@ -264,26 +270,4 @@ impl Git {
         }
         command
     }
-}
-
-pub(crate) async fn finish(name: &'static str, mut command: Command) -> Result<String, GitError> {
-    let output = command
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(GitError::Start)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let message = String::from_utf8_lossy(&output.stderr)
-        .trim()
-        .chars()
-        .take(500)
-        .collect();
-    Err(GitError::Failed {
-        command: name,
-        status: output.status,
-        message,
-    })
 }

@@ -13,11 +13,15 @@ mod check;
 mod deploy_key;
 mod exchange;
 mod fetch;
+mod forge;
 mod git;
 mod intake;
+mod kept;
 mod leftovers;
 mod quarantine;
+mod reader;
 mod receives;
+mod repack;
 mod repository;
 mod request_body;
 mod smart_http;
@@ -33,9 +37,13 @@ pub use fetch::{
     Credentials, FetchError, FetchRules, FetchSource, Network, NetworkError, fetch, fingerprint,
     git_ssh, host_keys, is_git_ssh, remove_unfinished,
 };
+pub use forge::{Forge, ForgeError, Report, ReportState, report};
 pub use git::{GitConfig, GitError, GitLimits};
 pub use intake::{Intake, IntakeError, Submission};
+pub use kept::Kept;
 pub use quarantine::{Quarantine, QuarantineError};
+pub use reader::admit_reader;
+pub use repack::{RepackRules, Repacked};
 pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};
 pub use ssh::{Session, Visit, VisitError};

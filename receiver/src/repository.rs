@@ -50,7 +50,7 @@ impl Repositories {
         self.git.advise().await;
         let folder = self.folder.clone();
         let swept = tokio::task::spawn_blocking(move || sweep(&folder)).await;
-        match swept.map_err(std::io::Error::other).flatten() {
+        match swept.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
             Ok(0) => {}
             Ok(removed) => {
                 tracing::info!(removed, "removed what pushes that were ended had left");

@@ -3,6 +3,7 @@
 //! The list is read as git writes it and never held, and git is ended with the first entry that
 //! is too much, so a tree that names itself a billion times costs no more than the limit.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const DEPTH: usize = 64;
 const PATH: u64 = 4096;
 /// What an entry has before its path: mode, kind, id and size.
 const HEAD: u64 = 80;
+/// The mode of an entry that is a commit of another repository.
+const SUBMODULE: &[u8] = b"160000 ";
 /// The longest look; 200,000 entries take about a second.
 const LOOK: Duration = Duration::from_secs(60);
 /// Bytes of git's error output that are kept.
@@ -63,6 +66,14 @@ pub enum TreeError {
         /// The start of it, escaped.
         path: String,
     },
+    /// A submodule, whose files are in another repository.
+    #[error(
+        "`{path}` is a git submodule, and a push does not carry the files of submodules\nhint: put the files into this repository (`git rm --cached`, then `git add`), or install them as a dependency"
+    )]
+    Submodule {
+        /// Where it is, escaped.
+        path: String,
+    },
     /// It cannot be read as a commit.
     #[error(
         "the push is of something that has no files: {message}\nhint: push a commit: `git push REMOTE HEAD:BRANCH`"
@@ -93,11 +104,21 @@ impl Repositories {
         commit: &CommitId,
         quarantine: Option<&Quarantine>,
     ) -> Result<(), TreeError> {
-        let repository = self.path(app);
-        let mut command = self.git().command(&repository);
+        self.check_tree_in(&self.path(app), commit, quarantine)
+            .await
+    }
+
+    /// The same in a repository that is no app's yet.
+    pub(crate) async fn check_tree_in(
+        &self,
+        repository: &Path,
+        commit: &CommitId,
+        quarantine: Option<&Quarantine>,
+    ) -> Result<(), TreeError> {
+        let mut command = self.git().command(repository);
         command
             .arg("--git-dir")
-            .arg(&repository)
+            .arg(repository)
             .args(["ls-tree", "-r", "-t", "-l", "-z", "--full-tree"])
             .arg(commit.as_str())
             .stdin(Stdio::null())
@@ -107,7 +128,7 @@ impl Repositories {
             .kill_on_drop(true);
         if let Some(quarantine) = quarantine {
             command
-                .env("GIT_OBJECT_DIRECTORY", quarantine.path(&repository))
+                .env("GIT_OBJECT_DIRECTORY", quarantine.path(repository))
                 .env(
                     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
                     repository.join("objects"),
@@ -169,6 +190,9 @@ async fn add_up(mut listed: BufReader<ChildStdout>, limits: &GitLimits) -> Resul
         };
         if !whole || path.iter().filter(|byte| **byte == b'/').count() > DEPTH {
             return Err(TreeError::Depth { path: shown() });
+        }
+        if head.starts_with(SUBMODULE) {
+            return Err(TreeError::Submodule { path: shown() });
         }
         entries += 1;
         if entries > ENTRIES {

@@ -38,11 +38,13 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let git = daemon.receiver.clone();
+    let logs = super::log_page::routes(daemon.clone());
     let webhooks = zarpar_receiver::webhook_routes(daemon.webhook_state());
     let app = Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .with_state(daemon)
+        .merge(logs)
         .merge(zarpar_receiver::routes(git))
         .merge(webhooks);
     let permits = Arc::new(Semaphore::new(CONNECTIONS));

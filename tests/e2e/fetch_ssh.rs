@@ -111,7 +111,7 @@ impl Forge {
             GitConfig {
                 hooks,
                 control_socket: home.join("control.sock"),
-                max_pack: 1 << 30,
+                limits: zarpar_receiver::GitLimits::default(),
                 home,
             },
         );

@@ -20,6 +20,7 @@ mod failures;
 mod fetch_ssh;
 mod foresight;
 mod hold;
+mod hostile;
 mod http;
 mod load;
 mod memory;

@@ -7,10 +7,14 @@ use std::time::Duration;
 use zarpar_model::{BranchName, RepositoryUrl};
 
 use crate::git::GitError;
+use crate::tree::TreeError;
 
 /// Why code could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
+    /// The files of the commit are beyond the limits of a push.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// The name means nothing.
     #[error(
         "cannot find the host `{host}`\nhint: is it spelled right? `getent hosts {host}` on the server shows what its resolver says"
@@ -171,6 +175,9 @@ pub enum FetchError {
         /// What git said last.
         message: String,
     },
+    /// Files that an app's commit may not have.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// Our own side of it.
     #[error(transparent)]
     Own(#[from] GitError),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Git, GitError};
+use super::{Git, GitError, finish};
 
 /// What zarpar uses of git came with this one: `--http-backend-info-refs` with 2.35, cruft packs
 /// with 2.37.
@@ -51,7 +51,7 @@ impl Git {
         let home = self.config.home.clone();
         let mut command = self.command(&home);
         command.arg("version");
-        match super::finish("version", command).await {
+        match finish("version", command).await {
             Ok(said) => {
                 if let Some(text) = advice(&said) {
                     tracing::warn!("{text}");

@@ -37,6 +37,18 @@ async fn what_is_too_large_is_cut_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_large_when_it_is_unpacked_is_refused() {
+    let forge = Forge::start(Manner::Serve).await;
+    let zeros = std::fs::File::create(forge.path("work/zeros")).unwrap();
+    zeros.set_len(257 << 20).unwrap();
+    forge.commit_all("zeros");
+    let error = fetch(&forge, &forge.rules()).await;
+    assert!(matches!(error, FetchError::Tree(_)), "{error}");
+    let words = "the file `zeros` is too large: it has 257.0 MiB, and 256.0 MiB are allowed";
+    assert!(error.to_string().starts_with(words), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_forge_is_left_after_the_time_limit() {
     let forge = Forge::start(Manner::Silent).await;
     let rules = FetchRules {
@@ -100,4 +112,17 @@ async fn hostile_objects_are_refused() {
     let error = fetch(&forge, &forge.rules()).await;
     assert!(matches!(error, FetchError::Hostile { .. }), "{error}");
     assert_eq!(forge.ask(&["for-each-ref"]), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_pack_of_a_large_file_is_refused() {
+    let forge = Forge::start(Manner::Serve).await;
+    let zeros = std::fs::File::create(forge.path("work/zeros")).unwrap();
+    zeros.set_len(32 << 20).unwrap();
+    forge.commit_all("zeros");
+    let error = fetch(&forge, &forge.rules()).await;
+    assert!(matches!(error, FetchError::Tree(_)), "{error}");
+    assert!(error.to_string().contains("`zeros`"), "{error}");
+    assert_eq!(forge.ask(&["for-each-ref"]), "");
+    assert!(forge.ask(&["count-objects"]).starts_with("0 objects"));
 }
