@@ -30,4 +30,5 @@ mod ssh;
 mod sshd;
 mod upgrade;
 mod voyage;
+mod webhooks;
 mod world;

@@ -175,9 +175,6 @@ pub enum FetchError {
         /// What git said last.
         message: String,
     },
-    /// Files that an app's commit may not have.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
     /// Our own side of it.
     #[error(transparent)]
     Own(#[from] GitError),
