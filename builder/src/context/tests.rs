@@ -61,7 +61,7 @@ async fn a_link_that_leads_out_is_a_link_and_is_never_followed() {
         let link = entry.link_name().unwrap().map(|link| link.into_owned());
         found.push((
             entry.path().unwrap().into_owned(),
-            entry.header().size().unwrap(),
+            entry.header().raw_entry_size().unwrap(),
             link,
         ));
     }
