@@ -342,9 +342,11 @@ enum DomainsCommand {
 
 #[derive(Debug, Subcommand)]
 enum CertificatesCommand {
-    /// Serve hosts of an app with a certificate of your own, from now on
+    /// Serve hosts of an app, or the console, with a certificate of your own, from now on
     Add {
-        app: AppName,
+        /// An app, or the host of the console
+        #[arg(value_name = "APP | HOST")]
+        subject: certificates::Subject,
         /// The certificate with its chain, PEM, such as fullchain.pem; `-` here and for the key:
         /// both on standard input
         cert: PathBuf,
@@ -356,8 +358,12 @@ enum CertificatesCommand {
         /// A host it is for
         name: String,
     },
-    /// Order a certificate for an app now, whatever its last tries say
-    Renew { app: AppName },
+    /// Order a certificate for an app, or the console, now, whatever its last tries say
+    Renew {
+        /// An app, or the host of the console
+        #[arg(value_name = "APP | HOST")]
+        subject: certificates::Subject,
+    },
     /// List the certificates
     List(Listing),
 }

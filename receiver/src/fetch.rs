@@ -31,6 +31,7 @@ use zarpar_model::{AppName, BranchName, CommitId, RepositoryUrl, Transport};
 use crate::git::{ForgeFetch, fetched};
 use crate::repository::Repositories;
 
+pub(crate) use destination::resolve;
 pub use error::FetchError;
 pub use host_keys::{fingerprint, host_keys};
 pub use network::{Network, NetworkError};
@@ -125,16 +126,17 @@ pub async fn fetch(
     let git = repositories.git();
     let reference = fetched(source.branch);
     // Read before it is taken over, where nobody else writes.
-    let commit = git.resolve(&from, &reference).await?;
+    let commit: Option<CommitId> = git
+        .resolve(&from, &reference)
+        .await?
+        .and_then(|id| id.parse().ok());
+    let commit = commit.ok_or_else(|| FetchError::Git {
+        url: source.url.clone(),
+        message: format!("`{}` is not a commit there", source.branch),
+    })?;
+    // The pack was small; its files may be large all the same.
+    repositories.check_tree_in(&from, &commit, None).await?;
     git.take_over(&from, &repository).await?;
-    let commit = commit
-        .and_then(|id| id.parse().ok())
-        .ok_or_else(|| FetchError::Git {
-            url: source.url.clone(),
-            message: format!("`{}` is not a commit there", source.branch),
-        })?;
-    // The bytes of a pack say little about the files in it.
-    repositories.check_tree(app, &commit, None).await?;
     Ok(commit)
 }
 
@@ -164,10 +166,11 @@ async fn through_network(
     rules: &FetchRules,
 ) -> Result<(), FetchError> {
     let url = source.url;
-    let addresses = destination::resolve(url.host(), url.port(), rules).await?;
+    let addresses = resolve(url.host(), url.port(), rules).await?;
     let git = repositories.git();
     git.init(into, source.branch).await?;
-    share_objects(repository, into).map_err(|source| FetchError::Files { source })?;
+    let tips = git.tips(repository).await?;
+    share_objects(repository, &tips, into).map_err(|source| FetchError::Files { source })?;
     let (settings, env) = match url.transport() {
         Transport::Https => https(url, &addresses, &source.credentials, rules),
         Transport::Ssh => {
@@ -204,9 +207,15 @@ async fn through_network(
     }
 }
 
-/// What the app's repository has need not be sent again: its objects are read in place, and its
-/// references are told to the forge.
-fn share_objects(repository: &Path, scratch: &Path) -> std::io::Result<()> {
+/// What the app's repository has need not be sent again: its objects are read in place, and the
+/// forge is told of its commits, as references that nobody takes over.
+fn share_objects(repository: &Path, tips: &[CommitId], scratch: &Path) -> std::io::Result<()> {
+    let packed: String = tips
+        .iter()
+        .enumerate()
+        .map(|(number, tip)| format!("{tip} refs/had/{number}\n"))
+        .collect();
+    std::fs::write(scratch.join("packed-refs"), packed)?;
     let mut objects = repository.join("objects").into_os_string();
     objects.push("\n");
     std::fs::write(

@@ -10,14 +10,17 @@ mod admission;
 mod attempts;
 mod auth;
 mod check;
+mod client_address;
 mod deploy_key;
 mod exchange;
 mod fetch;
+mod forge;
 mod git;
 mod intake;
 mod kept;
 mod leftovers;
 mod quarantine;
+mod reader;
 mod receives;
 mod repack;
 mod repository;
@@ -27,18 +30,20 @@ mod ssh;
 mod tree;
 mod webhook;
 
-pub use admission::ClientAddress;
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
+pub use client_address::ClientAddress;
 pub use deploy_key::DeployKey;
 pub use fetch::{
     Credentials, FetchError, FetchRules, FetchSource, Network, NetworkError, fetch, fingerprint,
     git_ssh, host_keys, is_git_ssh, remove_unfinished,
 };
+pub use forge::{Forge, ForgeError, Report, ReportState, report};
 pub use git::{GitConfig, GitError, GitLimits};
 pub use intake::{Intake, IntakeError, Submission};
 pub use kept::Kept;
 pub use quarantine::{Quarantine, QuarantineError};
+pub use reader::admit_reader;
 pub use repack::{RepackRules, Repacked};
 pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};

@@ -3,6 +3,7 @@
 //! The list is read as git writes it and never held, and git is ended with the first entry that
 //! is too much, so a tree that names itself a billion times costs no more than the limit.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -103,11 +104,21 @@ impl Repositories {
         commit: &CommitId,
         quarantine: Option<&Quarantine>,
     ) -> Result<(), TreeError> {
-        let repository = self.path(app);
-        let mut command = self.git().command(&repository);
+        self.check_tree_in(&self.path(app), commit, quarantine)
+            .await
+    }
+
+    /// The same in a repository that is no app's yet.
+    pub(crate) async fn check_tree_in(
+        &self,
+        repository: &Path,
+        commit: &CommitId,
+        quarantine: Option<&Quarantine>,
+    ) -> Result<(), TreeError> {
+        let mut command = self.git().command(repository);
         command
             .arg("--git-dir")
-            .arg(&repository)
+            .arg(repository)
             .args(["ls-tree", "-r", "-t", "-l", "-z", "--full-tree"])
             .arg(commit.as_str())
             .stdin(Stdio::null())
@@ -117,7 +128,7 @@ impl Repositories {
             .kill_on_drop(true);
         if let Some(quarantine) = quarantine {
             command
-                .env("GIT_OBJECT_DIRECTORY", quarantine.path(&repository))
+                .env("GIT_OBJECT_DIRECTORY", quarantine.path(repository))
                 .env(
                     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
                     repository.join("objects"),

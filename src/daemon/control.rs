@@ -168,6 +168,12 @@ impl Daemon {
             Request::CertificateAdd { app, pem } => self.certificate_add(answer, &app, pem).await,
             Request::CertificateRemove { name } => self.certificate_remove(answer, name).await,
             Request::CertificateRenew { app } => self.certificate_renew(answer, &app).await,
+            Request::ConsoleCertificateAdd { host, pem } => {
+                self.console_certificate_add(answer, &host, pem).await
+            }
+            Request::ConsoleCertificateRenew { host } => {
+                self.console_certificate_renew(answer, &host).await
+            }
             Request::CertificateList => self.certificate_list(answer).await,
             Request::EnvChange {
                 app,

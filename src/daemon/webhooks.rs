@@ -80,7 +80,7 @@ impl Daemon {
     }
 
     fn webhook_url(&self, app: &AppName) -> String {
-        format!("http://{}/hooks/{app}", self.console)
+        format!("{}/hooks/{app}", self.public_console_url())
     }
 
     pub(crate) async fn webhook_enable(

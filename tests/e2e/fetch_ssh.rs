@@ -32,7 +32,7 @@ impl Drop for Forge {
     }
 }
 
-fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
+pub fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -44,7 +44,7 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn key(folder: &Path, name: &str) {
+pub fn key(folder: &Path, name: &str) {
     let _ = fs::remove_file(folder.join(name));
     let words = ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", name];
     run(folder, "ssh-keygen", &words);
@@ -142,7 +142,7 @@ fn app() -> AppName {
 }
 
 /// Serves the one repository, whatever is asked for, and writes down what was asked.
-fn sshd(folder: &Path, port: u16) -> Child {
+pub fn sshd(folder: &Path, port: u16) -> Child {
     let here = folder.display();
     let serve = folder.join("serve");
     let script = format!(

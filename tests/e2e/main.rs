@@ -13,6 +13,8 @@
 mod acme;
 mod architecture;
 mod cancel;
+mod clients;
+mod console_host;
 mod crashes;
 mod crowd;
 mod edge;
@@ -26,6 +28,9 @@ mod load;
 mod memory;
 mod project;
 mod refusals;
+mod ssh;
+mod sshd;
 mod upgrade;
 mod voyage;
+mod webhooks;
 mod world;

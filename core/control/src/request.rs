@@ -127,6 +127,18 @@ pub enum Request {
         /// The app.
         app: AppName,
     },
+    /// Keep a certificate for the console's own host. Replies [`crate::CertificateView`].
+    ConsoleCertificateAdd {
+        /// The host, as a check that it is meant.
+        host: HostName,
+        /// The private key and the chain, as PEM.
+        pem: Secret,
+    },
+    /// Order a certificate for the console's own host now. Notes, then `Done`.
+    ConsoleCertificateRenew {
+        /// The host, as a check that it is meant.
+        host: HostName,
+    },
     /// All certificates. Replies a list of [`crate::CertificateView`].
     CertificateList,
     /// Change variables. Events when the app restarts.

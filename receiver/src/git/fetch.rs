@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::process::Command;
-use zarpar_model::{BranchName, RepositoryUrl};
+use zarpar_model::{BranchName, CommitId, RepositoryUrl};
 
 use super::{Git, GitError, finish};
 
@@ -15,6 +15,10 @@ use super::{Git, GitError, finish};
 const MEMORY: u64 = 128 * 1024 * 1024;
 /// The time between our own limit and the one that holds when we are gone.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Commits of a repository that a forge is told of, the youngest ones; a request names no more
+/// than 256 of them anyway before it asks what the forge makes of it.
+const TIPS: &str = "--count=64";
 
 /// A fetch from a forge into an empty repository of its own.
 pub(crate) struct ForgeFetch<'a> {
@@ -76,6 +80,21 @@ impl Git {
         ));
         command.envs(fetch.env.iter().map(|(name, value)| (name, value)));
         limited(&command, fetch.timeout + GRACE, fetch.max_bytes)
+    }
+
+    /// The youngest commits that references of a repository name.
+    pub(crate) async fn tips(&self, repository: &Path) -> Result<Vec<CommitId>, GitError> {
+        let mut command = self.command(repository);
+        command.arg("--git-dir").arg(repository).args([
+            "for-each-ref",
+            "--sort=-creatordate",
+            "--format=%(objectname)",
+            TIPS,
+            "refs/heads",
+            "refs/zarpar",
+        ]);
+        let listed = finish("for-each-ref", command).await?;
+        Ok(listed.lines().filter_map(|id| id.parse().ok()).collect())
     }
 
     /// Takes what was fetched into the repository of an app, with whatever marks it as shallow.

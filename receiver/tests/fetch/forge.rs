@@ -1,21 +1,23 @@
 //! A forge: TLS, and behind it git's own `http-backend`, or whatever a hostile one does. And the
 //! side of zarpar, with an app's repository.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -44,6 +46,24 @@ pub enum Manner {
     Silent,
     /// An answer that never ends.
     Endless,
+    /// The interface for programs.
+    Interface(Arc<Mutex<Interface>>),
+}
+
+/// What was asked of the interface, and what it answers: the given ones first, then `201` with
+/// the id 7.
+#[derive(Default)]
+pub struct Interface {
+    pub asked: Vec<Asked>,
+    pub answers: VecDeque<(u16, &'static str)>,
+}
+
+/// One request.
+#[derive(Clone)]
+pub struct Asked {
+    pub line: String,
+    pub headers: HeaderMap,
+    pub body: Value,
 }
 
 /// A forge and the folder of everything.
@@ -160,7 +180,10 @@ impl Forge {
             GitConfig {
                 hooks: home.join("hooks"),
                 control_socket: home.join("control.sock"),
-                limits: zarpar_receiver::GitLimits::default(),
+                limits: zarpar_receiver::GitLimits {
+                    max_file: 16 << 20,
+                    ..zarpar_receiver::GitLimits::default()
+                },
                 home,
             },
         );
@@ -301,6 +324,21 @@ fn respond(manner: Manner, root: PathBuf, request: Request<Incoming>) -> Answer 
                     .header("location", location)
                     .body(full(""))
                     .unwrap())
+            }
+            Manner::Interface(interface) => {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                let mut interface = interface.lock().unwrap();
+                interface.asked.push(Asked {
+                    line: format!("{} {}", head.method, head.uri),
+                    headers: head.headers,
+                    body: serde_json::from_slice(&body).unwrap(),
+                });
+                let (status, body) = interface
+                    .answers
+                    .pop_front()
+                    .unwrap_or((201, r#"{"id":7}"#));
+                Ok(Response::builder().status(status).body(full(body)).unwrap())
             }
             Manner::Silent => std::future::pending().await,
             Manner::Endless => {

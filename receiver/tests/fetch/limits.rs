@@ -113,3 +113,16 @@ async fn hostile_objects_are_refused() {
     assert!(matches!(error, FetchError::Hostile { .. }), "{error}");
     assert_eq!(forge.ask(&["for-each-ref"]), "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_pack_of_a_large_file_is_refused() {
+    let forge = Forge::start(Manner::Serve).await;
+    let zeros = std::fs::File::create(forge.path("work/zeros")).unwrap();
+    zeros.set_len(32 << 20).unwrap();
+    forge.commit_all("zeros");
+    let error = fetch(&forge, &forge.rules()).await;
+    assert!(matches!(error, FetchError::Tree(_)), "{error}");
+    assert!(error.to_string().contains("`zeros`"), "{error}");
+    assert_eq!(forge.ask(&["for-each-ref"]), "");
+    assert!(forge.ask(&["count-objects"]).starts_with("0 objects"));
+}
