@@ -44,7 +44,7 @@ async fn a_file_that_is_large_when_it_is_unpacked_is_refused() {
     forge.commit_all("zeros");
     let error = fetch(&forge, &forge.rules()).await;
     assert!(matches!(error, FetchError::Tree(_)), "{error}");
-    let words = "the file `zeros` is too large: it has 257.0 MiB, and 256.0 MiB are allowed";
+    let words = "the file `zeros` is too large: it has 257.0 MiB, and 16.0 MiB are allowed";
     assert!(error.to_string().starts_with(words), "{error}");
 }
 
