@@ -27,6 +27,7 @@ mod moves;
 mod one_off;
 mod pipeline;
 mod plan;
+mod prebuilt;
 mod precompress;
 mod queue;
 mod recovery;
@@ -160,7 +161,7 @@ impl Builder {
         app: &App,
         own: &BTreeMap<EnvKey, String>,
         number: ReleaseNumber,
-        commit: &CommitId,
+        commit: Option<&CommitId>,
         port: u16,
     ) -> Result<Vec<(String, String)>, DeployError> {
         let secrets = self.store.secrets(&app.name)?;

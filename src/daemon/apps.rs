@@ -148,7 +148,10 @@ impl Daemon {
             name: app.name.to_string(),
             state: state.to_owned(),
             release: active.as_ref().map(|release| release.number.to_string()),
-            commit: active.as_ref().map(|release| release.commit.to_string()),
+            commit: active
+                .as_ref()
+                .and_then(|release| release.commit.as_ref())
+                .map(ToString::to_string),
             domains: app.domains.iter().map(ToString::to_string).collect(),
             url: sites
                 .first()

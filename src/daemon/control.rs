@@ -181,7 +181,15 @@ impl Daemon {
                 restart,
             } => self.env_change(answer, &app, changes, restart).await,
             Request::EnvList { app } => self.env_list(answer, &app).await,
-            Request::Deploy { app, revision, by } => self.deploy(answer, &app, revision, by).await,
+            Request::Deploy {
+                app,
+                image: Some(image),
+                by,
+                ..
+            } => self.deploy_image(answer, &app, image, by).await,
+            Request::Deploy {
+                app, revision, by, ..
+            } => self.deploy(answer, &app, revision, by).await,
             Request::DeploymentList { app } => self.deployment_list(answer, &app).await,
             Request::DeploymentFollow { app, id } => {
                 self.deployment_follow(answer, app.as_ref(), id).await

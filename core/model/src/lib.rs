@@ -26,8 +26,8 @@ pub use instance::{
     Instance, LABEL_APP, LABEL_DEPLOYMENT, LABEL_INSTANCE, LABEL_PROCESS, LABEL_RELEASE,
 };
 pub use name::{
-    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, NameError, ProcessName,
-    ReleaseNumber,
+    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ImageReference, NameError,
+    ProcessName, ReleaseNumber,
 };
 pub use phase::{Outcome, Phase, PhaseError, PhaseEvent, WorkPhase};
 pub use project::{
