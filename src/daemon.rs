@@ -49,9 +49,9 @@ pub(crate) struct Daemon {
     intake: Intake,
     queue: Queue,
     repositories: Repositories,
+    console: std::net::SocketAddr,
     edge_socket: std::path::PathBuf,
-    console_host: Option<zarpar_model::HostName>,
-    console_url: String,
+    console_host: Option<console_host::ConsoleHost>,
 }
 
 /// `zarpar serve`.
@@ -152,9 +152,9 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         intake: Intake::new(store.clone()),
         queue: Queue::new(builder.clone()),
         repositories: Repositories::new(layout.repositories(), git),
+        console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
-        console_host: config.console_host.clone(),
-        console_url: console_host::url(&config, console.local_addr()?),
+        console_host: console_host::ConsoleHost::of(&config),
         store,
         builder,
     };
