@@ -169,7 +169,10 @@ fn a_commits_page_says_what_became_of_it_and_links_to_the_log() {
     );
 
     // One that fails, and says nothing of what the app printed.
-    project.write("Dockerfile", "FROM python:3.13-slim\nRUN echo inner && false\n");
+    project.write(
+        "Dockerfile",
+        "FROM python:3.13-slim\nRUN echo inner && false\n",
+    );
     project.commit("broken");
     assert!(!project.push(&remote).status.success());
     let told = heard(&all, 5);
