@@ -20,7 +20,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use zarpar_control::Request;
-use zarpar_model::{AppName, BranchName, HostName, ProcessName, ReleaseNumber, Role};
+use zarpar_model::{
+    AppName, BranchName, HostName, ImageReference, ProcessName, ReleaseNumber, Role,
+};
 use zarpar_model::{Provider, RepositoryUrl};
 
 use crate::config::ServerArgs;
@@ -122,13 +124,18 @@ enum Command {
         #[command(subcommand)]
         command: EnvCommand,
     },
-    /// Deploy a commit that the app's repository has (default: the tip of the deploy branch)
+    /// Deploy a commit that the app's repository has (default: the tip of the deploy branch, or of
+    /// the branch that the app follows at a forge), or an image that was built elsewhere
     Deploy {
         #[command(flatten)]
         remote: Remote,
         app: AppName,
         /// A full commit id or a branch
         commit: Option<String>,
+        /// An image instead, such as registry.example/shop:1.2; pulled, or else the one of this name
+        /// on the server
+        #[arg(long, value_name = "REF", conflicts_with = "commit")]
+        image: Option<ImageReference>,
     },
     /// List the deployments of an app, follow one from its start, or cancel one that is not live
     Deployments {
@@ -342,9 +349,11 @@ enum DomainsCommand {
 
 #[derive(Debug, Subcommand)]
 enum CertificatesCommand {
-    /// Serve hosts of an app with a certificate of your own, from now on
+    /// Serve hosts of an app, or the console, with a certificate of your own, from now on
     Add {
-        app: AppName,
+        /// An app, or the host of the console
+        #[arg(value_name = "APP | HOST")]
+        subject: certificates::Subject,
         /// The certificate with its chain, PEM, such as fullchain.pem; `-` here and for the key:
         /// both on standard input
         cert: PathBuf,
@@ -356,8 +365,12 @@ enum CertificatesCommand {
         /// A host it is for
         name: String,
     },
-    /// Order a certificate for an app now, whatever its last tries say
-    Renew { app: AppName },
+    /// Order a certificate for an app, or the console, now, whatever its last tries say
+    Renew {
+        /// An app, or the host of the console
+        #[arg(value_name = "APP | HOST")]
+        subject: certificates::Subject,
+    },
     /// List the certificates
     List(Listing),
 }
@@ -408,11 +421,11 @@ enum WebhooksCommand {
     Enable {
         app: AppName,
         /// `github`, `gitlab`, `gitea` (also for Forgejo) or `bitbucket`
-        #[arg(long)]
-        provider: Provider,
+        #[arg(long, required_unless_present = "rotate")]
+        provider: Option<Provider>,
         /// The repository, such as git@github.com:OWNER/REPO.git or an https address
-        #[arg(long, value_name = "URL")]
-        repo: RepositoryUrl,
+        #[arg(long, value_name = "URL", required_unless_present = "rotate")]
+        repo: Option<RepositoryUrl>,
         /// The branch that is deployed (default: the app's deploy branch)
         #[arg(long)]
         branch: Option<BranchName>,
@@ -423,7 +436,7 @@ enum WebhooksCommand {
         /// and a private repository can be fetched over https
         #[arg(long)]
         token_stdin: bool,
-        /// Make secret and key anew, when the app follows a repository already
+        /// Make secret and key anew; what is not said stays as it was
         #[arg(long)]
         rotate: bool,
         #[command(flatten)]
@@ -463,7 +476,8 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
             remote,
             app,
             commit,
-        } => deploy::deploy(&remote, app, commit),
+            image,
+        } => deploy::deploy(&remote, app, commit, image),
         Command::Deployments {
             remote,
             listing,

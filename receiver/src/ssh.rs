@@ -105,9 +105,14 @@ impl Session {
             out,
             err: Some(err),
         };
-        let (ended, present) =
-            tokio::join!(exchange(self.served, input, u64::MAX, outputs), passing);
-        drop(self.permit);
+        // A client that takes nothing more holds its own connection, and no place among those
+        // that git has room for.
+        let serving = async {
+            let ended = exchange(self.served, input, u64::MAX, outputs).await;
+            drop(self.permit);
+            ended
+        };
+        let (ended, present) = tokio::join!(serving, passing);
         let status = ended?;
         if present {
             // A signal has no code; 128 is what git itself says when it dies.

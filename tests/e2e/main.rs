@@ -13,6 +13,8 @@
 mod acme;
 mod architecture;
 mod cancel;
+mod clients;
+mod console_host;
 mod crashes;
 mod crowd;
 mod edge;
@@ -23,6 +25,7 @@ mod forge;
 mod hold;
 mod hostile;
 mod http;
+mod image;
 mod load;
 mod memory;
 mod project;
