@@ -1,10 +1,11 @@
 //! `[fetch]`: from where code may be fetched, and how much of it.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+use zarpar_model::{parse_size, parse_span};
 use zarpar_receiver::{FetchRules, Network};
 
 use super::ConfigError;
@@ -16,8 +17,10 @@ pub(super) struct RawFetch {
     allow: Vec<Network>,
     ports: Vec<u16>,
     ca: Option<PathBuf>,
-    timeout: Option<NonZeroU64>,
-    max_size: Option<NonZeroU64>,
+    #[serde(deserialize_with = "span")]
+    timeout: Option<Duration>,
+    #[serde(deserialize_with = "size")]
+    max_size: Option<u64>,
 }
 
 impl RawFetch {
@@ -40,11 +43,25 @@ impl RawFetch {
             allow: self.allow,
             ports: self.ports,
             ca,
-            timeout: self
-                .timeout
-                .map_or(usual.timeout, |seconds| Duration::from_secs(seconds.get())),
-            max_bytes: self.max_size.map_or(usual.max_bytes, NonZeroU64::get),
+            timeout: self.timeout.unwrap_or(usual.timeout),
+            max_bytes: self.max_size.unwrap_or(usual.max_bytes),
         })
+    }
+}
+
+fn span<'de, D: Deserializer<'de>>(written: D) -> Result<Option<Duration>, D::Error> {
+    match parse_span(&String::deserialize(written)?) {
+        Ok(span) if span.is_zero() => Err(D::Error::custom("expected a time above 0")),
+        Ok(span) => Ok(Some(span)),
+        Err(error) => Err(D::Error::custom(error)),
+    }
+}
+
+fn size<'de, D: Deserializer<'de>>(written: D) -> Result<Option<u64>, D::Error> {
+    match parse_size(&String::deserialize(written)?) {
+        Ok(0) => Err(D::Error::custom("expected a size above 0")),
+        Ok(size) => Ok(Some(size)),
+        Err(error) => Err(D::Error::custom(error)),
     }
 }
 
@@ -61,7 +78,7 @@ mod tests {
         assert_eq!(rules.timeout, Duration::from_secs(60));
         assert_eq!(rules.max_bytes, 100 * 1024 * 1024);
         let rules = resolve(
-            "[fetch]\nallow = [\"127.0.0.1\", \"10.0.0.0/8\"]\nports = [8443]\nca = \"/dev/null\"\ntimeout = 5\nmax_size = 1000",
+            "[fetch]\nallow = [\"127.0.0.1\", \"10.0.0.0/8\"]\nports = [8443]\nca = \"/dev/null\"\ntimeout = \"5s\"\nmax_size = \"1000\"",
         );
         let rules = rules.unwrap().fetch;
         assert!(rules.allow[1].contains("10.1.2.3".parse().unwrap()));
@@ -78,8 +95,9 @@ mod tests {
                 "such as `10.0.0.0/8`, found `localhost`",
             ),
             ("allow = [\"10.0.0.1/8\"]", "found `10.0.0.1/8`"),
-            ("timeout = 0", "nonzero"),
-            ("max_size = -1", "nonzero"),
+            ("timeout = \"0s\"", "above 0"),
+            ("max_size = \"much\"", "found `much`"),
+            ("max_size = \"0\"", "above 0"),
             ("ports = [70000]", "`70000`"),
             ("ca = \"/nowhere.pem\"", "/nowhere.pem"),
             ("alow = []", "`alow`"),

@@ -167,7 +167,71 @@ fn news(deployment: &Deployment) -> (ReportState, String) {
         Phase::Cancelled { .. } => (ReportState::Error, format!("deployment {id} was cancelled")),
         Phase::Failed { phase, .. } => (
             ReportState::Failure,
-            format!("deployment {id} failed while {phase}; the release before it serves on"),
+            format!("deployment {id} failed while {phase}; visitors see what they saw before"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zarpar_model::{ReleaseNumber, Timestamp, WorkPhase};
+
+    #[test]
+    fn a_forge_hears_what_happened_and_never_what_the_app_printed() {
+        let of = |phase, release: Option<ReleaseNumber>| {
+            news(&Deployment {
+                id: DeploymentId(7),
+                app: "tienda".parse().expect("a name"),
+                kind: DeploymentKind::Restart,
+                by: "cli:ana".to_owned(),
+                phase,
+                release,
+                created_at: Timestamp(0),
+                started_at: None,
+                finished_at: None,
+            })
+        };
+        let phase = WorkPhase::Releasing;
+        for (told, state, text) in [
+            (
+                of(Phase::Working { phase }, None),
+                ReportState::Pending,
+                "deployment 7 is under way",
+            ),
+            (
+                of(Phase::Live, Some(ReleaseNumber(3))),
+                ReportState::Success,
+                "v3 is live",
+            ),
+            (
+                of(Phase::Superseded, None),
+                ReportState::Error,
+                "deployment 7 gave way to a newer one",
+            ),
+            (
+                of(
+                    Phase::Cancelled {
+                        by: "ssh:ana".to_owned(),
+                    },
+                    None,
+                ),
+                ReportState::Error,
+                "deployment 7 was cancelled",
+            ),
+            (
+                of(
+                    Phase::Failed {
+                        phase,
+                        reason: "PASSWORD=secret".to_owned(),
+                    },
+                    None,
+                ),
+                ReportState::Failure,
+                "deployment 7 failed while releasing; visitors see what they saw before",
+            ),
+        ] {
+            assert_eq!(told, (state, text.to_owned()));
+        }
     }
 }

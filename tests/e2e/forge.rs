@@ -112,7 +112,7 @@ fn a_commits_page_says_what_became_of_it_and_links_to_the_log() {
     let (port, all) = forge(&world);
     let config = fs::read_to_string(world.config()).unwrap();
     let fetch = format!(
-        "{config}[fetch]\nallow = [\"127.0.0.1\"]\nports = [{port}]\nca = \"{}\"\n",
+        "{config}[console]\nhost = \"ship.test\"\n[fetch]\nallow = [\"127.0.0.1\"]\nports = [{port}]\nca = \"{}\"\n",
         world.path("ca.pem").display()
     );
     fs::write(world.config(), fetch).unwrap();
@@ -161,6 +161,13 @@ fn a_commits_page_says_what_became_of_it_and_links_to_the_log() {
     assert_eq!(
         live["environment_url"],
         format!("http://tienda.localhost:{}", world.http)
+    );
+    assert_eq!(
+        live["log_url"],
+        format!(
+            "https://ship.test:{}/apps/tienda/deployments/1",
+            world.https
+        )
     );
     let description = live["description"].as_str().unwrap();
     assert!(

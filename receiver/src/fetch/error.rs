@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use zarpar_model::{BranchName, RepositoryUrl};
+use zarpar_model::{BranchName, RepositoryUrl, show_size, show_span};
 
 use crate::git::GitError;
 use crate::tree::TreeError;
@@ -139,7 +139,7 @@ pub enum FetchError {
     },
     /// More than the limit.
     #[error(
-        "`{url}` sends more than {limit} bytes\nhint: take large files out of the repository, or write a larger `max_size` (bytes) under `[fetch]` in the server's configuration"
+        "`{url}` sends more than {}\nhint: take large files out of the repository, or write a larger `max_size` under `[fetch]` in the server's configuration", show_size(*limit)
     )]
     TooLarge {
         /// The repository.
@@ -149,7 +149,7 @@ pub enum FetchError {
     },
     /// Longer than the limit.
     #[error(
-        "`{url}` did not send everything within {} s\nhint: try again; with a slow line, write a larger `timeout` (seconds) under `[fetch]` in the server's configuration", limit.as_secs()
+        "`{url}` did not send everything within {}\nhint: try again; with a slow line, write a larger `timeout` under `[fetch]` in the server's configuration", show_span(*limit)
     )]
     Slow {
         /// The repository.

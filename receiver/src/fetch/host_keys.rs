@@ -27,11 +27,24 @@ const LENGTH: usize = 4096;
 
 /// Fingerprints of Ed25519 keys that forges publish on pages of theirs:
 /// docs.github.com "GitHub's SSH key fingerprints", docs.gitlab.com "SSH host keys fingerprints",
-/// support.atlassian.com "Configure SSH" for Bitbucket Cloud. Seen there in 2026.
-const PUBLISHED: [(&str, &str); 3] = [
+/// support.atlassian.com "Configure SSH" for Bitbucket Cloud, docs.codeberg.org "SSH
+/// fingerprints". A forge that changes its key needs a new version of zarpar, or https.
+const PUBLISHED: [(&str, &str); 6] = [
     (
         "github.com",
         "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
+    ),
+    (
+        "ssh.github.com",
+        "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
+    ),
+    (
+        "codeberg.org",
+        "SHA256:mIlxA9k46MmM6qdJOdMnAQpzGxF4WIVVL+fj+wZbw0g",
+    ),
+    (
+        "altssh.bitbucket.org",
+        "SHA256:ybgmFkzwOSotHTHLJgHO0QN8L0xErw6vd0VhFA9m3SM",
     ),
     (
         "gitlab.com",

@@ -279,7 +279,7 @@ fn authority(folder: &Path) -> TlsAcceptor {
     std::fs::write(folder.join("ca.pem"), root.pem()).unwrap();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let names = ["127.0.0.1".to_owned(), "forge.test".to_owned()];
+    let names = ["127.0.0.1", "forge.test", "six.test"].map(str::to_owned);
     let leaf = CertificateParams::new(names)
         .unwrap()
         .signed_by(&key, &issuer)

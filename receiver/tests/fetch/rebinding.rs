@@ -2,7 +2,7 @@
 //! namespaces of its own, with a resolver of its own: what answers is a real DNS server, and what
 //! asks is the system's resolver and git's.
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -80,6 +80,17 @@ async fn inside() {
         };
         assert_eq!(address, IpAddr::from([127, 0, 0, 1]), "{host}");
     }
+    // An address of IPv6, pinned in the brackets that libcurl takes.
+    let forge = Forge::start_at("::1", PORT + 1, Manner::Serve).await;
+    let rules = FetchRules {
+        allow: vec!["::1".parse().unwrap()],
+        ..forge.rules()
+    };
+    let url = format!("https://six.test:{}/yo/tienda.git", forge.port);
+    forge
+        .fetch_from(&url, "main", Credentials::None, &rules)
+        .await
+        .unwrap();
     let knocked = canary.accept().unwrap_err();
     assert_eq!(knocked.kind(), std::io::ErrorKind::WouldBlock);
 }
@@ -92,7 +103,7 @@ fn over(path: &str, text: &str, folder: &Path) {
 }
 
 /// DNS (RFC 1035): `forge.test` is the forge at the first question and this machine afterwards,
-/// `both.test` is both at once. There are no other addresses.
+/// `both.test` is both at once, `six.test` is `::1`. There are no other addresses.
 fn serve_names(server: &UdpSocket, asked: &AtomicUsize) {
     let mut buffer = [0; 512];
     loop {
@@ -101,22 +112,30 @@ fn serve_names(server: &UdpSocket, asked: &AtomicUsize) {
         let name_end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap();
         let question = &query[12..name_end + 5];
         let is_a = query[name_end + 1..name_end + 3] == [0, 1];
+        let six = query[13..].starts_with(b"six");
         let both = query[13..].starts_with(b"both");
-        let mut answers = Vec::new();
-        if is_a && both {
-            answers = vec![FORGE, Ipv4Addr::LOCALHOST];
-        } else if is_a {
+        let mut answers: Vec<IpAddr> = Vec::new();
+        if six && !is_a {
+            answers.push(Ipv6Addr::LOCALHOST.into());
+        } else if is_a && both {
+            answers = vec![FORGE.into(), Ipv4Addr::LOCALHOST.into()];
+        } else if is_a && !six {
             let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
-            answers.push(if first { FORGE } else { Ipv4Addr::LOCALHOST });
+            answers.push(if first { FORGE } else { Ipv4Addr::LOCALHOST }.into());
         }
         let mut reply = query[..2].to_vec();
         reply.extend([0x81, 0x80, 0, 1, 0, u8::try_from(answers.len()).unwrap()]);
         reply.extend([0, 0, 0, 0]);
         reply.extend(question);
         for answer in answers {
-            // The name of the question, A, IN, no time to live, four bytes.
-            reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
-            reply.extend(answer.octets());
+            // The name of the question, A or AAAA, IN, no time to live, four or sixteen bytes.
+            let (kind, octets) = match answer {
+                IpAddr::V4(answer) => (1, answer.octets().to_vec()),
+                IpAddr::V6(answer) => (28, answer.octets().to_vec()),
+            };
+            let length = u8::try_from(octets.len()).unwrap();
+            reply.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 0, 0, length]);
+            reply.extend(octets);
         }
         server.send_to(&reply, from).unwrap();
     }
