@@ -8,6 +8,7 @@ mod client;
 mod compress;
 mod deploy;
 mod environment;
+mod laptop;
 mod output;
 mod run;
 mod table;
@@ -20,6 +21,8 @@ use zarpar_control::Request;
 use zarpar_model::{AppName, BranchName, DeploymentId, HostName, ProcessName, ReleaseNumber};
 
 use crate::config::ServerArgs;
+
+pub(crate) use self::laptop::say;
 
 /// git push production main, and a Django project is live on your own server
 #[derive(Debug, Parser)]
@@ -270,7 +273,8 @@ enum CertificatesCommand {
         app: AppName,
         /// The certificate with its chain, PEM, such as fullchain.pem
         cert: PathBuf,
-        /// Its private key, PEM, without a passphrase, such as privkey.pem
+        /// Its private key, PEM, without a passphrase, such as privkey.pem; `- -` reads both from
+        /// standard input
         key: PathBuf,
     },
     /// Forget a certificate that was added
