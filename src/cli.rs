@@ -290,8 +290,7 @@ enum CertificatesCommand {
         app: AppName,
         /// The certificate with its chain, PEM, such as fullchain.pem
         cert: PathBuf,
-        /// Its private key, PEM, without a passphrase, such as privkey.pem; `- -` reads both from
-        /// standard input
+        /// Its private key, PEM, without a passphrase, such as privkey.pem
         key: PathBuf,
     },
     /// Forget a certificate that was added

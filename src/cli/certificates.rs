@@ -1,7 +1,5 @@
 //! `certificates`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -69,33 +67,21 @@ fn row(view: CertificateView) -> Vec<String> {
     ]
 }
 
-/// Key and chain in one text, as the edge keeps them. Either file may hold both already; `-` for
-/// both is standard input, which holds both.
+/// Key and chain in one text, as the edge keeps them. Either file may hold both already.
 fn pair(cert: &Path, key: &Path) -> anyhow::Result<Secret> {
-    let dash = Path::new("-");
-    if cert == dash && key == dash {
-        return Ok(Secret::new(read("standard input", std::io::stdin())?));
-    }
-    let open = |path: &Path| -> anyhow::Result<String> {
-        let shown = path.display().to_string();
-        let file = File::open(path).with_context(|| format!("cannot read `{shown}`"))?;
-        read(&shown, file)
-    };
-    let (cert, key) = (open(cert)?, open(key)?);
-    Ok(Secret::new(format!("{key}\n{cert}")))
-}
-
-fn read(shown: &str, source: impl Read) -> anyhow::Result<String> {
-    let mut text = String::new();
-    source
-        .take(LIMIT + 1)
-        .read_to_string(&mut text)
-        .with_context(|| {
+    let read = |path: &Path| -> anyhow::Result<String> {
+        let shown = path.display();
+        let size = std::fs::metadata(path)
+            .with_context(|| format!("cannot read `{shown}`"))?
+            .len();
+        anyhow::ensure!(
+            size <= LIMIT,
+            "expected a PEM file of at most {LIMIT} bytes, `{shown}` has {size}\nhint: the files are called such as `fullchain.pem` and `privkey.pem`"
+        );
+        std::fs::read_to_string(path).with_context(|| {
             format!("cannot read `{shown}` as PEM\nhint: `openssl x509 -inform der -in {shown} -out cert.pem` makes one of a DER file")
-        })?;
-    anyhow::ensure!(
-        text.len() as u64 <= LIMIT,
-        "expected PEM of at most {LIMIT} bytes, `{shown}` has more\nhint: the files are called such as `fullchain.pem` and `privkey.pem`"
-    );
-    Ok(text)
+        })
+    };
+    let (cert, key) = (read(cert)?, read(key)?);
+    Ok(Secret::new(format!("{key}\n{cert}")))
 }
