@@ -48,21 +48,6 @@ pub(crate) struct Listing {
     json: bool,
 }
 
-/// The terminal of a laptop, for a command that is asked for over ssh: ssh has none there, and the
-/// container has one all the same.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct FarTerminal {
-    /// Give the command a terminal; there is one at the other end
-    #[arg(long, hide = true)]
-    tty: bool,
-    /// Its height
-    #[arg(long, hide = true, requires = "tty", value_name = "N")]
-    rows: Option<u16>,
-    /// Its width
-    #[arg(long, hide = true, requires = "tty", value_name = "N")]
-    columns: Option<u16>,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the control plane: pushes, builds, deployments
@@ -169,8 +154,6 @@ enum Command {
         /// The command and its arguments, after `--`
         #[arg(last = true, required = true)]
         command: Vec<String>,
-        #[command(flatten)]
-        terminal: FarTerminal,
     },
     /// List the processes of an app, or change how many containers they have
     Ps {
@@ -400,8 +383,7 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
             remote,
             app,
             command,
-            terminal,
-        } => run::run(&remote, app, command, terminal),
+        } => run::run(&remote, app, command),
         Command::Ps {
             remote,
             listing,

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use zarpar_control::{Client, ClientFrame, ProcessView, Request};
+use zarpar_control::{Client, ProcessView, Request};
 use zarpar_model::{AppName, ProcessName};
 
-use self::conversation::{Side, converse};
+use self::conversation::converse;
 use self::terminal::Terminal;
 use super::client::{ask, block_on, follow, socket};
-use super::{FarTerminal, Listing, Remote, output, table};
+use super::{Listing, Remote, output, table};
 use crate::report::fail;
 
 pub(crate) fn logs(
@@ -34,25 +34,12 @@ pub(crate) fn logs(
     )
 }
 
-pub(crate) fn run(
-    remote: &Remote,
-    app: AppName,
-    command: Vec<String>,
-    far: FarTerminal,
-) -> ExitCode {
-    let here = !far.tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let tty = far.tty || here;
+pub(crate) fn run(remote: &Remote, app: AppName, command: Vec<String>) -> ExitCode {
+    let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     block_on(async {
-        let mut client = Client::send(&socket(remote), &Request::Run { app, command, tty }).await?;
-        if let (Some(height), Some(width)) = (far.rows, far.columns) {
-            client.input(&ClientFrame::Resize { width, height }).await?;
-        }
-        let side = match here.then(Terminal::enter) {
-            Some(Ok(terminal)) => Side::Terminal(terminal),
-            _ if far.tty => Side::FarTerminal,
-            _ => Side::Pipes,
-        };
-        converse(client, tokio::io::stdin(), side).await
+        let client = Client::send(&socket(remote), &Request::Run { app, command, tty }).await?;
+        let terminal = tty.then(Terminal::enter).and_then(Result::ok);
+        converse(client, tokio::io::stdin(), terminal).await
     })
 }
 

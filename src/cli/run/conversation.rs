@@ -13,37 +13,19 @@ use super::terminal::{self, Terminal};
 use crate::cli::client::show;
 use crate::cli::output;
 
-/// What a shell shows for a program that SIGHUP ended, 128 + 1.
-const HANGUP: u8 = 129;
 /// Most bytes of input in one frame.
 const PIECE: usize = 16 * 1024;
-
-/// What is on our side of the command.
-pub(super) enum Side {
-    /// Files and pipes.
-    Pipes,
-    /// A terminal.
-    Terminal(Terminal),
-    /// Pipes to a terminal at the other end of ssh.
-    FarTerminal,
-}
 
 /// Carries input and output until the command ends; gives its exit code.
 pub(super) async fn converse(
     client: Client,
     stdin: impl AsyncRead + Unpin,
-    side: Side,
+    mut terminal: Option<Terminal>,
 ) -> Result<ExitCode, ClientError> {
-    let raw = !matches!(side, Side::Pipes);
-    let far = matches!(side, Side::FarTerminal);
-    let mut terminal = match side {
-        Side::Terminal(terminal) => Some(terminal),
-        Side::Pipes | Side::FarTerminal => None,
-    };
-    let sized = terminal.is_some();
+    let raw = terminal.is_some();
     let (mut frames, mut input) = client.into_parts();
     // Borrowed, so that the writing half stays open to the end: closing it says the client went.
-    let mut sending = pin!(send(&mut input, stdin, sized, far));
+    let mut sending = pin!(send(&mut input, stdin, raw));
     let mut open = true;
     loop {
         tokio::select! {
@@ -57,13 +39,7 @@ pub(super) async fn converse(
                 },
                 None => return Err(ClientError::Closed),
             },
-            sent = &mut sending, if open => {
-                open = false;
-                // A terminal has no end of its own, so the laptop is gone; the command must not stay.
-                if far && sent.is_ok() {
-                    return Ok(ExitCode::from(HANGUP));
-                }
-            },
+            _ = &mut sending, if open => open = false,
             code = terminal::ended(&mut terminal) => return Ok(ExitCode::from(code)),
         }
     }
@@ -72,14 +48,13 @@ pub(super) async fn converse(
 async fn send(
     input: &mut LineWriter<impl AsyncWrite + Unpin>,
     mut stdin: impl AsyncRead + Unpin,
-    sized: bool,
-    far: bool,
+    raw: bool,
 ) -> Result<(), LineError> {
-    let mut resized = match sized {
+    let mut resized = match raw {
         true => Some(signal(SignalKind::window_change())?),
         false => None,
     };
-    if sized && let Some(size) = terminal::size() {
+    if raw && let Some(size) = terminal::size() {
         input.send(&size).await?;
     }
     let mut piece = vec![0; PIECE];
@@ -88,7 +63,6 @@ async fn send(
         tokio::select! {
             count = stdin.read(&mut piece), if open => match count {
                 Ok(count @ 1..) => input.send(&ClientFrame::Input(Bytes64(piece[..count].to_vec()))).await?,
-                _ if far => return Ok(()),
                 _ => {
                     open = false;
                     input.send(&ClientFrame::Eof).await?;
@@ -128,15 +102,6 @@ mod tests {
         reads_input: bool,
         stdin: &[u8],
     ) -> (Result<ExitCode, ClientError>, usize) {
-        talk_beside(Side::Pipes, frames, reads_input, stdin).await
-    }
-
-    async fn talk_beside(
-        side: Side,
-        frames: Vec<Frame>,
-        reads_input: bool,
-        stdin: &[u8],
-    ) -> (Result<ExitCode, ClientError>, usize) {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("control.sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -152,10 +117,7 @@ mod tests {
                 return bytes;
             }
             loop {
-                let Some(frame) = reader.next::<ClientFrame>().await.unwrap() else {
-                    return bytes;
-                };
-                match frame {
+                match reader.next::<ClientFrame>().await.unwrap().unwrap() {
                     ClientFrame::Input(Bytes64(data)) => bytes += data.len(),
                     ClientFrame::Eof => {
                         writer.send(&Frame::Done { code: 7 }).await.unwrap();
@@ -167,7 +129,7 @@ mod tests {
         };
         let client = async {
             let client = Client::send(&socket, &Request::AppList).await?;
-            converse(client, stdin, side).await
+            converse(client, stdin, None).await
         };
         let (bytes, result) = timeout(DEADLINE, async { tokio::join!(peer, client) })
             .await
@@ -196,12 +158,5 @@ mod tests {
             matches!(result, Err(ClientError::Refused { code: 2, .. })),
             "{result:?}"
         );
-    }
-
-    #[tokio::test]
-    async fn a_far_terminal_that_ends_ends_the_command() {
-        let (result, bytes) = talk_beside(Side::FarTerminal, Vec::new(), true, b"ls\r").await;
-        assert_eq!(result.unwrap(), ExitCode::from(HANGUP));
-        assert_eq!(bytes, 3);
     }
 }
