@@ -22,6 +22,7 @@ mod load;
 mod memory;
 mod project;
 mod refusals;
+mod tricks;
 mod upgrade;
 mod voyage;
 mod world;
