@@ -8,9 +8,11 @@ mod client;
 mod compress;
 mod deploy;
 mod environment;
+mod keys;
 mod laptop;
 mod output;
 mod run;
+mod shell;
 mod table;
 
 use std::path::PathBuf;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use zarpar_control::Request;
-use zarpar_model::{AppName, BranchName, DeploymentId, HostName, ProcessName, ReleaseNumber};
+use zarpar_model::{AppName, BranchName, DeploymentId, HostName, ProcessName, ReleaseNumber, Role};
 
 use crate::config::ServerArgs;
 
@@ -38,6 +40,23 @@ pub(crate) struct Remote {
     /// Data folder of `zarpar serve` (default /var/lib/zarpar)
     #[arg(long, env = "ZARPAR_DATA", value_name = "DIR", global = true)]
     data: Option<PathBuf>,
+    /// Set by `shell` alone: whose word it is.
+    #[arg(skip)]
+    as_key: Option<shell::KeyRoad>,
+}
+
+/// A terminal for a command that runs in a container.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Window {
+    /// Give the command a terminal, also when there is none here, as over SSH
+    #[arg(long)]
+    tty: bool,
+    /// Lines of that terminal
+    #[arg(long, value_name = "N", requires = "columns")]
+    rows: Option<u16>,
+    /// Columns of that terminal
+    #[arg(long, value_name = "N", requires = "rows")]
+    columns: Option<u16>,
 }
 
 /// Listings can be read by programs.
@@ -75,6 +94,13 @@ enum Command {
         remote: Remote,
         #[command(subcommand)]
         command: TokensCommand,
+    },
+    /// Let keys in over SSH, to push and to say these words; list and remove them
+    Keys {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        command: KeysCommand,
     },
     /// Add, remove and list the hosts of an app
     Domains {
@@ -151,6 +177,8 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
         app: AppName,
+        #[command(flatten)]
+        window: Window,
         /// The command and its arguments, after `--`
         #[arg(last = true, required = true)]
         command: Vec<String>,
@@ -180,6 +208,16 @@ enum Command {
         print_dockerfile: bool,
         /// A git work tree
         path: PathBuf,
+    },
+    /// What sshd starts for a key that `keys add` let in
+    #[command(hide = true)]
+    Shell {
+        /// The key's name
+        #[arg(long)]
+        key: AppName,
+        /// The socket of the control plane
+        #[arg(long)]
+        socket: PathBuf,
     },
     /// Compress the static files of a release (`serve` does it by itself)
     #[command(hide = true)]
@@ -245,6 +283,29 @@ enum TokensCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Let a public key in
+    Add {
+        /// What it is called here, and in deployments
+        name: AppName,
+        /// The file with the key, such as ~/.ssh/id_ed25519.pub (`-` for standard input)
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// An app it may touch (default: all)
+        #[arg(long = "app", value_name = "APP")]
+        apps: Vec<AppName>,
+        /// What it may say: `deploy` pushes, rolls back and looks; `operate` also changes what
+        /// runs; `admin` everything
+        #[arg(long, default_value = "deploy", value_name = "deploy|operate|admin")]
+        role: Role,
+    },
+    /// List the keys
+    List(Listing),
+    /// Let a key in no more
+    Remove { name: AppName },
+}
+
+#[derive(Debug, Subcommand)]
 enum DomainsCommand {
     /// Add hosts to an app
     Add {
@@ -271,7 +332,8 @@ enum CertificatesCommand {
     /// Serve hosts of an app with a certificate of your own, from now on
     Add {
         app: AppName,
-        /// The certificate with its chain, PEM, such as fullchain.pem
+        /// The certificate with its chain, PEM, such as fullchain.pem; `-` here and for the key:
+        /// both on standard input
         cert: PathBuf,
         /// Its private key, PEM, without a passphrase, such as privkey.pem
         key: PathBuf,
@@ -341,6 +403,8 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
         Command::Apps { remote, command } => apps::apps(&remote, command),
         Command::Tokens { remote, command } => apps::tokens(&remote, command),
         Command::Domains { remote, command } => apps::domains(&remote, command),
+        Command::Keys { remote, command } => keys::keys(&remote, command),
+        Command::Shell { key, socket } => shell::shell(key, socket),
         Command::Maintenance {
             remote,
             switch,
@@ -382,8 +446,9 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
         Command::Run {
             remote,
             app,
+            window,
             command,
-        } => run::run(&remote, app, command),
+        } => run::run(&remote, app, window, command),
         Command::Ps {
             remote,
             listing,

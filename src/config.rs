@@ -47,6 +47,7 @@ struct RawConfig {
     https: Option<String>,
     console: Option<String>,
     engine: RawEngine,
+    ssh: SshSettings,
     acme: RawAcme,
     edge: RawEdge,
 }
@@ -87,6 +88,17 @@ struct RawEngine {
     labels: BTreeMap<String, String>,
 }
 
+/// Who comes in by SSH, and where sshd looks for their keys.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SshSettings {
+    /// The user of this machine whom sshd logs in; `zarpar` when the server runs as root, else
+    /// the server's own.
+    pub(crate) user: Option<String>,
+    /// The file of keys; `~/.ssh/authorized_keys` of that user when absent.
+    pub(crate) authorized_keys: Option<PathBuf>,
+}
+
 /// What the server relies on.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -109,6 +121,8 @@ pub(crate) struct Config {
     /// Where our program was when we started: the same path may hold another version later, and
     /// the system calls ours deleted then.
     pub(crate) program: PathBuf,
+    /// Who comes in by SSH.
+    pub(crate) ssh: SshSettings,
     /// Further labels of everything made in Docker.
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -123,7 +137,7 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
@@ -203,6 +217,7 @@ impl Config {
                 "127.0.0.1:7070",
             )?,
             program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
+            ssh: raw.ssh,
             labels: raw.engine.labels,
         })
     }

@@ -7,8 +7,10 @@ mod console;
 mod control;
 mod deployments;
 mod edge;
+mod keys;
 mod lock;
 mod processes;
+mod ssh;
 mod views;
 
 use std::collections::BTreeMap;
@@ -28,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use zarpar_builder::{Builder, Folders, Journal, Queue, Surroundings};
 use zarpar_engine::Engine;
 use zarpar_model::{Instance, RouteTable};
-use zarpar_receiver::{GitConfig, Intake, Repositories};
+use zarpar_receiver::{GitConfig, Intake, ReceiverState, Repositories};
 use zarpar_router::TableSource;
 use zarpar_store::Store;
 
@@ -50,6 +52,8 @@ pub(crate) struct Daemon {
     repositories: Repositories,
     console: std::net::SocketAddr,
     edge_socket: std::path::PathBuf,
+    receiver: ReceiverState,
+    ssh: ssh::Ssh,
 }
 
 /// `zarpar serve`.
@@ -119,6 +123,16 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         );
     }
     let instance = Instance::new(instance_id(&layout)?, config.labels.clone());
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let ssh = ssh::Ssh::new(
+        config.ssh.clone(),
+        config.program.clone(),
+        &layout,
+        instance.id(),
+        tasks.clone(),
+        stop.clone(),
+    );
     edge::ensure(&config, &layout).await?;
     zarpar_hooks::install(&layout.hooks(), &config.program)?;
 
@@ -144,10 +158,13 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         control_socket: layout.control_socket(),
         max_pack: MAX_PACK,
     };
+    let repositories = Repositories::new(layout.repositories(), git);
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
         queue: Queue::new(builder.clone()),
-        repositories: Repositories::new(layout.repositories(), git),
+        receiver: ReceiverState::new(store.clone(), repositories.clone(), tasks.clone()),
+        ssh,
+        repositories,
         console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
         store,
@@ -159,8 +176,6 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         .await
         .map_err(|error| anyhow::anyhow!(error.explain()))?;
 
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
     tasks.spawn(daemon.queue.clone().run(stop.clone()));
     tasks.spawn(edge::keep(
         config.clone(),
@@ -172,7 +187,12 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         unix_socket(&layout.control_socket())?,
         daemon.clone(),
         stop.clone(),
+        control::Door::Own,
     ));
+    // Whoever comes by HTTP or on this machine is served without it.
+    if let Err(error) = daemon.ssh.agree(&daemon).await {
+        tracing::error!(error = %zarpar_model::explain(error.as_ref()), "nobody new can come in by SSH");
+    }
     tasks.spawn(console::listen(
         tokio::net::TcpListener::from_std(console)?,
         daemon.clone(),

@@ -128,7 +128,7 @@ fn converse(socket: &Path, request: &Request) -> Result<u8, HookError> {
                     text.lines().for_each(|line| say(&format!(" !     {line}")));
                     return Ok(1);
                 }
-                Frame::Output { .. } | Frame::Reply(_) => {}
+                Frame::Output { .. } | Frame::Reply(_) | Frame::Open => {}
             }
         }
     })

@@ -65,21 +65,33 @@ impl Service {
     }
 }
 
+/// How a service talks on its pipes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialogue {
+    /// What it has, for one HTTP request.
+    Advertise,
+    /// The answer to one HTTP request.
+    Stateless,
+    /// All of it on one connection, as over SSH.
+    Whole,
+}
+
 impl GitConfig {
-    /// Starts a service on a repository, speaking the stateless protocol on its pipes.
+    /// Starts a service on a repository, speaking on its pipes.
     pub(crate) fn serve(
         &self,
         service: Service,
         repository: &Path,
-        advertise: bool,
+        dialogue: Dialogue,
         protocol: Option<&str>,
         hook_env: &[(&str, &str)],
     ) -> Result<Child, GitError> {
         let mut command = self.command();
-        command
-            .arg(&service.name()["git-".len()..])
-            .arg("--stateless-rpc");
-        if advertise {
+        command.arg(&service.name()["git-".len()..]);
+        if dialogue != Dialogue::Whole {
+            command.arg("--stateless-rpc");
+        }
+        if dialogue == Dialogue::Advertise {
             command.arg("--http-backend-info-refs");
         }
         command.arg("--").arg(repository);

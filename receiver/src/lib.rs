@@ -8,10 +8,12 @@
 
 mod auth;
 mod check;
+mod exchange;
 mod git;
 mod intake;
 mod repository;
 mod smart_http;
+mod ssh;
 
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
@@ -19,3 +21,4 @@ pub use git::{GitConfig, GitError};
 pub use intake::{Intake, IntakeError, Submission};
 pub use repository::Repositories;
 pub use smart_http::{ReceiverState, routes};
+pub use ssh::{Session, Visit, VisitError};

@@ -15,8 +15,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::io::BufReader;
+use tokio::process::Child;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::io::StreamReader;
 use tokio_util::task::TaskTracker;
@@ -24,17 +24,14 @@ use zarpar_model::{App, AppName};
 use zarpar_store::Store;
 
 use crate::auth::{authenticate, is_user_alone};
-use crate::git::Service;
+use crate::exchange::{Outputs, PIECES, exchange};
+use crate::git::{Dialogue, Service};
 use crate::repository::Repositories;
 
 /// Git processes at once; each takes some MB.
 const AT_ONCE: usize = 16;
 /// The largest request of a fetch, unpacked, in bytes: a list of object names.
 const FETCH_REQUEST: u64 = 32 * 1024 * 1024;
-/// Bytes of git's error output that reach our log.
-const ERROR_OUTPUT: u64 = 4096;
-/// Pieces on their way to the client.
-const PIECES: usize = 4;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -54,6 +51,16 @@ impl ReceiverState {
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             tasks,
         }
+    }
+
+    /// The repositories.
+    pub(crate) fn repositories(&self) -> &Repositories {
+        &self.repositories
+    }
+
+    /// The right to start one git process more, when there is room.
+    pub(crate) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.clone().try_acquire_owned().ok()
     }
 }
 
@@ -84,7 +91,7 @@ async fn advertise(
         Ok(admitted) => admitted,
         Err(refusal) => return *refusal,
     };
-    let child = match start(&state, service, &admitted, true, &headers) {
+    let child = match start(&state, service, &admitted, Dialogue::Advertise, &headers) {
         Ok(child) => child,
         Err(refusal) => return *refusal,
     };
@@ -156,7 +163,7 @@ async fn serve(
             );
         }
     };
-    let child = match start(&state, service, &admitted, false, &headers) {
+    let child = match start(&state, service, &admitted, Dialogue::Stateless, &headers) {
         Ok(child) => child,
         Err(refusal) => return *refusal,
     };
@@ -252,7 +259,7 @@ fn start(
     state: &ReceiverState,
     service: Service,
     admitted: &Admitted,
-    advertise: bool,
+    dialogue: Dialogue,
     headers: &HeaderMap,
 ) -> Result<Child, Box<Response>> {
     let app = admitted.app.name.as_str();
@@ -264,13 +271,7 @@ fn start(
     state
         .repositories
         .git()
-        .serve(
-            service,
-            &repository,
-            advertise,
-            protocol(headers),
-            &hook_env,
-        )
+        .serve(service, &repository, dialogue, protocol(headers), &hook_env)
         .map_err(|error| Box::new(trouble(&error)))
 }
 
@@ -294,34 +295,28 @@ struct Input {
 }
 
 /// Answers with what git writes. The exchange runs in a task of its own and goes on without the
-/// client: the pieces that nobody takes any more are read and dropped.
+/// client.
 fn respond(
     state: &ReceiverState,
-    mut child: Child,
+    child: Child,
     request: Input,
     prefix: Bytes,
     content_type: String,
     permit: OwnedSemaphorePermit,
 ) -> Response {
-    let (Some(stdin), Some(stdout), Some(stderr)) =
-        (child.stdin.take(), child.stdout.take(), child.stderr.take())
-    else {
-        return trouble(&io::Error::other("git started without its pipes"));
-    };
-    let (pieces, mut taken) = mpsc::channel::<Bytes>(PIECES);
+    let (out, mut taken) = mpsc::channel::<Bytes>(PIECES);
     state.tasks.spawn(async move {
-        let mut errors = Vec::new();
-        let (fed, (), ()) = tokio::join!(
-            feed(request.body, request.encoding, stdin),
-            drain(stdout, pieces),
-            collect(stderr, &mut errors)
-        );
-        let status = child.wait().await;
-        if let Err(error) = fed {
-            tracing::info!(%error, "a git client's request ended early");
-        }
-        if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
-            tracing::info!(?status, said = %String::from_utf8_lossy(&errors).trim(), "git ended with an error");
+        let body = StreamReader::new(request.body.into_data_stream().map_err(io::Error::other));
+        let outputs = Outputs { out, err: None };
+        let ended = match request.encoding {
+            Encoding::Plain(limit) => exchange(child, body, limit, outputs).await,
+            Encoding::Gzip(limit) => {
+                let plain = GzipDecoder::new(BufReader::new(body));
+                exchange(child, plain, limit, outputs).await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::error!(%error, "git could not be followed to its end");
         }
         drop(permit);
     });
@@ -336,47 +331,6 @@ fn respond(
         Body::from_stream(stream),
     )
         .into_response()
-}
-
-async fn feed(body: Body, encoding: Encoding, mut stdin: ChildStdin) -> io::Result<()> {
-    let reader = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
-    match encoding {
-        Encoding::Plain(limit) => copy(reader, limit, &mut stdin).await?,
-        Encoding::Gzip(limit) => {
-            copy(GzipDecoder::new(BufReader::new(reader)), limit, &mut stdin).await?
-        }
-    }
-    stdin.shutdown().await
-}
-
-async fn copy(
-    reader: impl AsyncRead + Unpin,
-    limit: u64,
-    stdin: &mut ChildStdin,
-) -> io::Result<()> {
-    let mut reader = reader.take(limit);
-    tokio::io::copy(&mut reader, stdin).await?;
-    if reader.limit() == 0 {
-        Err(io::Error::other("the request is larger than a fetch needs"))
-    } else {
-        Ok(())
-    }
-}
-
-async fn drain(mut stdout: ChildStdout, pieces: mpsc::Sender<Bytes>) {
-    let mut piece = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = stdout.read(&mut piece).await {
-        // A client that is gone is no reason to stop reading: git would block, and the hook
-        // with it.
-        let _ = pieces.send(Bytes::copy_from_slice(&piece[..count])).await;
-    }
-}
-
-/// The start of what git says on its error output; the rest is read and dropped, or git would
-/// block on a full pipe.
-async fn collect(mut stderr: ChildStderr, start: &mut Vec<u8>) {
-    let _ = (&mut stderr).take(ERROR_OUTPUT).read_to_end(start).await;
-    let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
 }
 
 /// Plain text: git shows it to its user line by line.

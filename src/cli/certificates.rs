@@ -1,5 +1,6 @@
 //! `certificates`.
 
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -69,6 +70,15 @@ fn row(view: CertificateView) -> Vec<String> {
 
 /// Key and chain in one text, as the edge keeps them. Either file may hold both already.
 fn pair(cert: &Path, key: &Path) -> anyhow::Result<Secret> {
+    if cert == Path::new("-") && key == Path::new("-") {
+        let mut both = String::new();
+        std::io::stdin()
+            .lock()
+            .take(LIMIT)
+            .read_to_string(&mut both)
+            .context("cannot read standard input as PEM")?;
+        return Ok(Secret::new(both));
+    }
     let read = |path: &Path| -> anyhow::Result<String> {
         let shown = path.display();
         let size = std::fs::metadata(path)

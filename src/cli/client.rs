@@ -36,6 +36,30 @@ pub(crate) fn socket(remote: &Remote) -> std::path::PathBuf {
     Layout::new(remote.data.clone().unwrap_or_else(default_data)).control_socket()
 }
 
+/// Connects and sends the request, in the name of a key when it came by one.
+///
+/// # Errors
+/// [`ClientError`].
+pub(crate) async fn send(remote: &Remote, request: &Request) -> Result<Client, ClientError> {
+    let Some(road) = &remote.as_key else {
+        return Client::send(&socket(remote), request).await;
+    };
+    let request = Request::AsKey {
+        key: road.key.clone(),
+        request: Box::new(request.clone()),
+    };
+    match Client::send(&road.socket, &request).await {
+        // Where the server has its things is none of the client's business.
+        Err(ClientError::NotRunning { .. } | ClientError::Permission { .. }) => {
+            Err(ClientError::Refused {
+                text: "zarpar does not answer on this server now\nhint: try again, or ask its admin whether `zarpar serve` runs".to_owned(),
+                code: 1,
+            })
+        }
+        sent => sent,
+    }
+}
+
 /// Asks a question that has one answer and shows it; notes on the way are shown as they come.
 pub(crate) fn ask<T: DeserializeOwned>(
     remote: &Remote,
@@ -43,7 +67,7 @@ pub(crate) fn ask<T: DeserializeOwned>(
     show: impl FnOnce(T),
 ) -> ExitCode {
     block_on(async {
-        let mut client = Client::send(&socket(remote), request).await?;
+        let mut client = send(remote, request).await?;
         let value = loop {
             match client.next().await? {
                 Frame::Reply(value) => break value,
@@ -68,7 +92,7 @@ pub(crate) fn ask<T: DeserializeOwned>(
 /// Sends a request and shows what comes, until its end.
 pub(crate) fn follow(remote: &Remote, request: &Request) -> ExitCode {
     block_on(async {
-        let mut client = Client::send(&socket(remote), request).await?;
+        let mut client = send(remote, request).await?;
         loop {
             match client.next().await? {
                 Frame::Done { code } => return Ok(ExitCode::from(code)),
@@ -101,7 +125,7 @@ pub(crate) fn show(frame: Frame) -> io::Result<()> {
             data,
         } => output::error_bytes(&data.0),
         Frame::Note(text) => output::note(&text),
-        Frame::Reply(_) | Frame::Done { .. } | Frame::Refused { .. } => {}
+        Frame::Reply(_) | Frame::Open | Frame::Done { .. } | Frame::Refused { .. } => {}
     }
     Ok(())
 }

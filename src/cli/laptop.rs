@@ -49,6 +49,13 @@ enum RoadError {
     Remote(#[from] RemoteError),
 }
 
+/// A word that the server would refuse: what comes by ssh is one line there.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the word {0} has the end of a line or another control character, which cannot be said over ssh\nhint: send it through standard input, as with `zarpar env import FILE` or `zarpar run -- python3 - < FILE`"
+)]
+struct Control(usize);
+
 /// What is known before git is asked.
 struct Known<'a> {
     spoken: &'a Spoken,
@@ -171,6 +178,12 @@ fn over_ssh(command: &mut Command, spoken: &Spoken, address: &Address) -> ExitCo
             return code;
         }
     };
+    if let Some(place) = words
+        .iter()
+        .position(|word| word.chars().any(char::is_control))
+    {
+        return fail(&Control(place + 1), 2);
+    }
     let (word, matches) = innermost(command, &matches);
     let mut input = match Input::of(word, matches, &mut words) {
         Ok(input) => input,

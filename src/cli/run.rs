@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use zarpar_control::{Client, ProcessView, Request};
+use zarpar_control::{ClientFrame, ProcessView, Request};
 use zarpar_model::{AppName, ProcessName};
 
 use self::conversation::converse;
 use self::terminal::Terminal;
-use super::client::{ask, block_on, follow, socket};
-use super::{Listing, Remote, output, table};
+use super::client::{ask, block_on, follow, send};
+use super::{Listing, Remote, Window, output, table};
 use crate::report::fail;
 
 pub(crate) fn logs(
@@ -34,11 +34,15 @@ pub(crate) fn logs(
     )
 }
 
-pub(crate) fn run(remote: &Remote, app: AppName, command: Vec<String>) -> ExitCode {
-    let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+pub(crate) fn run(remote: &Remote, app: AppName, window: Window, command: Vec<String>) -> ExitCode {
+    let here = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let tty = here || window.tty;
     block_on(async {
-        let client = Client::send(&socket(remote), &Request::Run { app, command, tty }).await?;
-        let terminal = tty.then(Terminal::enter).and_then(Result::ok);
+        let mut client = send(remote, &Request::Run { app, command, tty }).await?;
+        if let (Some(height), Some(width)) = (window.rows, window.columns) {
+            client.input(&ClientFrame::Resize { width, height }).await?;
+        }
+        let terminal = here.then(Terminal::enter).and_then(Result::ok);
         converse(client, tokio::io::stdin(), terminal).await
     })
 }

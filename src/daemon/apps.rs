@@ -87,9 +87,13 @@ impl Daemon {
         Ok(self.repositories.remove(name)?)
     }
 
-    pub(crate) async fn app_list(&self, answer: &mut Answer) -> anyhow::Result<u8> {
+    /// The apps within `scope`.
+    pub(crate) async fn app_list(&self, answer: &mut Answer, scope: &Scope) -> anyhow::Result<u8> {
         let mut views = Vec::new();
         for app in self.store.apps()? {
+            if !scope.allows(&app.name) {
+                continue;
+            }
             views.push(self.view(&app).await?);
         }
         answer.reply(&views).await

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zarpar_control::EdgeClient;
 use zarpar_model::Phase;
-use zarpar_receiver::ReceiverState;
 
 use super::Daemon;
 
@@ -34,11 +33,7 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Serves until `stop`; then ends when the answers under way have.
 pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: CancellationToken) {
     let tasks = TaskTracker::new();
-    let git = ReceiverState::new(
-        daemon.store.clone(),
-        daemon.repositories.clone(),
-        tasks.clone(),
-    );
+    let git = daemon.receiver.clone();
     let app = Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))

@@ -8,8 +8,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zarpar_control::{Frame, LineReader, LineWriter, Request};
-use zarpar_model::explain;
+use zarpar_control::{Frame, LineReader, LineWriter, Request, Word};
+use zarpar_model::{Scope, explain};
 
 use super::Daemon;
 
@@ -17,6 +17,17 @@ use super::Daemon;
 pub(crate) struct Answer {
     pub(crate) writer: LineWriter<OwnedWriteHalf>,
     pub(crate) reader: LineReader<OwnedReadHalf>,
+    /// Whether the connection carries git's bytes by now, which have an end of their own.
+    pub(crate) carries_git: bool,
+}
+
+/// What comes in by a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Everything, from our own user.
+    Own,
+    /// What keys say, from the user whom sshd logs in.
+    Keys { uid: u32 },
 }
 
 impl Answer {
@@ -39,7 +50,12 @@ impl Answer {
 }
 
 /// Accepts until `stop`.
-pub(crate) async fn listen(listener: UnixListener, daemon: Daemon, stop: CancellationToken) {
+pub(crate) async fn listen(
+    listener: UnixListener,
+    daemon: Daemon,
+    stop: CancellationToken,
+    door: Door,
+) {
     let listener = match tokio::net::UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the control socket cannot be used"),
@@ -57,31 +73,37 @@ pub(crate) async fn listen(listener: UnixListener, daemon: Daemon, stop: Cancell
                 }
             },
         };
-        if !ours(&stream) {
+        if !may_knock(&stream, door) {
             tracing::warn!("another user's process knocked at the control socket");
             continue;
         }
         let daemon = daemon.clone();
-        tasks.spawn(async move { converse(daemon, stream).await });
+        tasks.spawn(async move { converse(daemon, stream, door).await });
     }
 }
 
 /// The socket's mode keeps others out already; a socket that was handed over does not.
-fn ours(stream: &UnixStream) -> bool {
+fn may_knock(stream: &UnixStream, door: Door) -> bool {
     let own = rustix::process::geteuid().as_raw();
-    stream
-        .peer_cred()
-        .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+    stream.peer_cred().is_ok_and(|peer| {
+        let peer = peer.uid();
+        peer == own || peer == 0 || door == Door::Keys { uid: peer }
+    })
 }
 
-async fn converse(daemon: Daemon, stream: UnixStream) {
+async fn converse(daemon: Daemon, stream: UnixStream, door: Door) {
     let (reader, writer) = stream.into_split();
     let mut answer = Answer {
         reader: LineReader::new(reader),
         writer: LineWriter::new(writer),
+        carries_git: false,
     };
     let end = match answer.reader.next::<Request>().await {
         Ok(None) => return,
+        Ok(Some(request)) if door != Door::Own && request.word() != Word::AsKey => Frame::Refused {
+            text: "this socket takes what keys say, and nothing else".to_owned(),
+            code: 1,
+        },
         Ok(Some(request)) => match daemon.handle(request, &mut answer).await {
             Ok(code) => Frame::Done { code },
             Err(error) => Frame::Refused {
@@ -94,12 +116,15 @@ async fn converse(daemon: Daemon, stream: UnixStream) {
             code: 2,
         },
     };
+    if answer.carries_git {
+        return;
+    }
     // The client may be gone; what it asked for is done all the same.
     let _ = answer.send(end).await;
 }
 
 impl Daemon {
-    async fn handle(&self, request: Request, answer: &mut Answer) -> anyhow::Result<u8> {
+    pub(crate) async fn handle(&self, request: Request, answer: &mut Answer) -> anyhow::Result<u8> {
         match request {
             Request::CheckPush { app, updates } => self.check_push(&app, &updates),
             Request::Push { app, commit, by } => self.push(answer, &app, commit, by).await,
@@ -112,7 +137,7 @@ impl Daemon {
                 self.app_create(answer, name, domains, postgres, branch)
                     .await
             }
-            Request::AppList => self.app_list(answer).await,
+            Request::AppList => self.app_list(answer, &Scope::All).await,
             Request::AppInfo { name } => self.app_info(answer, &name).await,
             Request::AppDestroy { name } => self.app_destroy(answer, &name).await,
             Request::TokenCreate { name, apps } => self.token_create(answer, name, apps).await,
@@ -146,6 +171,18 @@ impl Daemon {
             Request::Run { app, command, tty } => self.run(answer, &app, command, tty).await,
             Request::ProcessList { app } => self.process_list(answer, &app).await,
             Request::ProcessScale { app, counts } => self.process_scale(answer, &app, counts).await,
+            Request::KeyAdd {
+                name,
+                key,
+                role,
+                apps,
+            } => self.key_add(answer, name, key, role, apps).await,
+            Request::KeyList => self.key_list(answer).await,
+            Request::KeyRemove { name } => self.key_remove(answer, &name).await,
+            Request::AsKey { key, request } => self.as_key(answer, &key, *request).await,
+            Request::Git { .. } | Request::WhoAmI => {
+                anyhow::bail!("only a key says this, over SSH")
+            }
         }
     }
 }

@@ -132,7 +132,15 @@ impl Daemon {
             };
             all.push(self.builder.engine().logs(&target.container, options));
         }
-        while let Some(chunk) = all.try_next().await? {
+        loop {
+            let chunk = tokio::select! {
+                chunk = all.try_next() => match chunk? {
+                    Some(chunk) => chunk,
+                    None => break,
+                },
+                // An app that prints nothing would else be read for a client that went away.
+                _ = answer.reader.next::<ClientFrame>() => break,
+            };
             answer
                 .send(Frame::Output {
                     stream: stream(&chunk.stream),
@@ -168,7 +176,7 @@ impl Daemon {
         let engine = self.builder.engine();
         let attached = engine.attach(id, true).await?;
         engine.start(id).await?;
-        let Answer { reader, writer } = answer;
+        let Answer { reader, writer, .. } = answer;
         // Apart from each other: a command that does not read while it prints would else stop
         // both.
         let printing = async {

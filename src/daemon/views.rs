@@ -1,7 +1,7 @@
 //! Records as the listings show them.
 
-use zarpar_control::{DeploymentView, ReleaseView, TokenView};
-use zarpar_model::{Deployment, DeploymentKind, Phase, Release, Scope, Token};
+use zarpar_control::{DeploymentView, KeyView, ReleaseView, TokenView};
+use zarpar_model::{Deployment, DeploymentKind, Phase, Release, Scope, SshKey, Token};
 
 pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
     let (failed_in, reason) = match &deployment.phase {
@@ -58,5 +58,21 @@ pub(crate) fn token(token: &Token) -> TokenView {
         name: token.name.to_string(),
         apps,
         created_at: token.created_at.to_string(),
+    }
+}
+
+pub(crate) fn key(key: &SshKey) -> KeyView {
+    let apps = match &key.scope {
+        Scope::All => None,
+        Scope::Apps(apps) => Some(apps.iter().map(ToString::to_string).collect()),
+    };
+    KeyView {
+        name: key.name.to_string(),
+        role: key.role.to_string(),
+        apps,
+        fingerprint: key.key.fingerprint(),
+        algorithm: key.key.algorithm().to_owned(),
+        comment: key.key.comment().to_owned(),
+        created_at: key.created_at.to_string(),
     }
 }

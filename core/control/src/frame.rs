@@ -23,6 +23,8 @@ pub enum Frame {
     Note(String),
     /// The answer of a listing.
     Reply(serde_json::Value),
+    /// From here on the connection carries git's bytes, as [`crate::GitPiece`] says.
+    Open,
     /// The end; the client exits with this code.
     Done {
         /// The exit code.

@@ -6,7 +6,9 @@
 mod client;
 mod edge;
 mod frame;
+mod git_pipe;
 mod lines;
+mod permission;
 mod reply;
 mod request;
 mod secret;
@@ -14,10 +16,12 @@ mod secret;
 pub use client::{Client, ClientError};
 pub use edge::{EdgeClient, EdgeReply, EdgeRequest, EdgeStatus, Handed, TargetLoad};
 pub use frame::{Bytes64, ClientFrame, Frame, OutputStream};
+pub use git_pipe::{GitPiece, GitProtocol, GitService, MAX_PIECE, read_piece, write_piece};
 pub use lines::{LineError, LineReader, LineWriter, MAX_LINE};
+pub use permission::{Denied, Reach, Word, permit};
 pub use reply::{
-    AppView, CertificateView, DeploymentView, DomainView, ProcessView, ReleaseView, TokenCreated,
-    TokenView,
+    AppView, CertificateView, DeploymentView, DomainView, KeyAdded, KeyView, ProcessView,
+    ReleaseView, TokenCreated, TokenView,
 };
 pub use request::{RefUpdate, Request};
 pub use secret::Secret;

@@ -43,6 +43,11 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
+    /// What it reads from, with what has been read ahead; for what comes after the last line.
+    pub fn get_mut(&mut self) -> &mut BufReader<R> {
+        &mut self.inner
+    }
+
     /// The next value; `None` when the peer is done. Safe to drop and call again: what was read
     /// of an unfinished line is kept, so it can stand in a `select!`.
     ///

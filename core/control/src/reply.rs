@@ -147,3 +147,31 @@ impl CertificateView {
         !self.not_before.is_empty() && zarpar_model::names_cover(&self.names, host)
     }
 }
+
+/// A key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// Its name.
+    pub name: String,
+    /// What it may say: `deploy`, `operate` or `admin`.
+    pub role: String,
+    /// The apps it may touch; absent when all.
+    pub apps: Option<Vec<String>>,
+    /// `SHA256:…`, as `ssh-keygen -l` shows it.
+    pub fingerprint: String,
+    /// The algorithm's name.
+    pub algorithm: String,
+    /// The comment it came with.
+    pub comment: String,
+    /// When it was added.
+    pub created_at: String,
+}
+
+/// A key that was added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyAdded {
+    /// The key.
+    pub key: KeyView,
+    /// The address of a remote, `USER@HOST:APP`; `HOST` and `APP` stand where they are not known.
+    pub remote: String,
+}

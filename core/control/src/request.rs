@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use zarpar_model::{
     AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, ReleaseNumber,
 };
+use zarpar_model::{PublicKey, Role};
+
+use crate::{GitProtocol, GitService};
 
 /// One request; the first line of a connection to the control socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,6 +197,43 @@ pub enum Request {
         /// Processes and their numbers.
         counts: BTreeMap<ProcessName, u32>,
     },
+    /// Let a key in over SSH. Replies [`crate::KeyAdded`].
+    KeyAdd {
+        /// Its name.
+        name: AppName,
+        /// The key.
+        key: PublicKey,
+        /// What it may say.
+        role: Role,
+        /// The apps it may touch; all when empty.
+        apps: Vec<AppName>,
+    },
+    /// All keys. Replies a list of [`crate::KeyView`].
+    KeyList,
+    /// Let a key in no more.
+    KeyRemove {
+        /// Its name.
+        name: AppName,
+    },
+    /// What somebody says who came by SSH with this key; the control plane looks it up and
+    /// [`crate::permit`] decides. The answer is the inner request's.
+    AsKey {
+        /// The key's name.
+        key: AppName,
+        /// What is said.
+        request: Box<Request>,
+    },
+    /// A push or fetch, by a key alone. [`crate::Frame::Open`], then [`crate::GitPiece`]s.
+    Git {
+        /// The app.
+        app: AppName,
+        /// Which.
+        service: GitService,
+        /// The version of the protocol that the client wishes for.
+        protocol: Option<GitProtocol>,
+    },
+    /// The key that says this, and what it may. Replies [`crate::KeyView`].
+    WhoAmI,
 }
 
 /// One line of what git gives a `pre-receive` hook.

@@ -12,6 +12,7 @@ mod project;
 mod record;
 mod repository;
 mod span;
+mod ssh_key;
 mod static_index;
 mod table;
 mod timestamp;
@@ -37,6 +38,7 @@ pub use record::{
 };
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
 pub use span::{SpanError, parse_span, show_span};
+pub use ssh_key::{PublicKey, PublicKeyError, Role, RoleError, SshKey};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
 pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
 pub use timestamp::Timestamp;

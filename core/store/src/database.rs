@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use zarpar_model::{App, AppName, Deployment, Release, Token};
+use zarpar_model::{App, AppName, Deployment, Release, SshKey, Token};
 
 use crate::StoreError;
 use crate::ballast::Ballast;
@@ -83,6 +83,9 @@ pub(crate) fn look_at_every_row(rows: &Rows) -> Result<(), StoreError> {
     })?;
     rows.each(Table::Tokens, "", |key, bytes| {
         parse::<Token>(Table::Tokens, key, bytes).map(drop)
+    })?;
+    rows.each(Table::Keys, "", |key, bytes| {
+        parse::<SshKey>(Table::Keys, key, bytes).map(drop)
     })?;
     rows.each(Table::Env, "", |_, _| Ok(()))
 }

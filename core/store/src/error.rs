@@ -26,6 +26,14 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
+    /// The same public key under another name: which of the two pushes could not be told.
+    #[error(
+        "this key is here already, as `{name}`\nhint: `zarpar keys remove {name}` first, to give it another name or role"
+    )]
+    KeyKnown {
+        /// The name it has.
+        name: AppName,
+    },
     /// A host name belongs to one app at most.
     #[error(
         "the domain `{domain}` belongs to the app `{app}`\nhint: `zarpar domains remove {app} {domain}` frees it"
@@ -262,6 +270,7 @@ fn list_hint(kind: &str) -> &'static str {
     match kind {
         "app" => "`zarpar apps list`",
         "token" => "`zarpar tokens list`",
+        "key" => "`zarpar keys list`",
         "release" => "`zarpar releases APP`",
         _ => "`zarpar deployments APP`",
     }

@@ -19,11 +19,12 @@ use crate::counters::FORMAT;
 use crate::folder::{parent_of, sync_folder, with_suffix};
 use crate::rows::{Changes, Rows, Table};
 
-const TABLES: [Table; 5] = [
+const TABLES: [Table; 6] = [
     Table::Apps,
     Table::Env,
     Table::Releases,
     Table::Tokens,
+    Table::Keys,
     Table::Meta,
 ];
 

@@ -27,6 +27,7 @@ mod open;
 mod releases;
 mod rows;
 mod sealed;
+mod ssh_keys;
 mod tokens;
 
 use std::ops::Range;

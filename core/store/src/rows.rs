@@ -36,18 +36,21 @@ pub(crate) enum Table {
     DeploymentIds,
     /// `NAME` → `Token`.
     Tokens,
+    /// `NAME` → `SshKey`.
+    Keys,
     /// Counters, the format, the key's check value.
     Meta,
 }
 
 impl Table {
-    pub(crate) const ALL: [Table; 7] = [
+    pub(crate) const ALL: [Table; 8] = [
         Table::Apps,
         Table::Env,
         Table::Releases,
         Table::Deployments,
         Table::DeploymentIds,
         Table::Tokens,
+        Table::Keys,
         Table::Meta,
     ];
 
@@ -59,6 +62,7 @@ impl Table {
             Table::Deployments => "deployments",
             Table::DeploymentIds => "deployment_ids",
             Table::Tokens => "tokens",
+            Table::Keys => "keys",
             Table::Meta => "meta",
         }
     }

@@ -1,7 +1,7 @@
 //! Apps, env, tokens and counters: what was written is there after opening again, and what was
 //! refused changed nothing.
 
-use zarpar_model::{ReleaseNumber, Scope, Timestamp, Token};
+use zarpar_model::{ReleaseNumber, Role, Scope, SshKey, Timestamp, Token};
 use zarpar_store::StoreError;
 
 use crate::world::{World, app, changes, env, live, name, submit};
@@ -282,4 +282,36 @@ fn generations_only_rise() {
             last = generation;
         }
     }
+}
+
+#[test]
+fn a_key_is_here_once() {
+    let world = World::new();
+    let store = world.open();
+    let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE0cOaEDZmKS0gojFpWWm1N8TvueNWCyu0BR7P0AEPag";
+    let key = |text: &str, comment: &str| SshKey {
+        name: name(text),
+        key: format!("{public} {comment}").parse().unwrap(),
+        role: Role::Deploy,
+        scope: Scope::Apps(vec![name("tienda")]),
+        created_at: Timestamp(1),
+    };
+    store.create_key(&key("ana", "ana@laptop")).unwrap();
+    assert!(matches!(
+        store.create_key(&key("ana", "")),
+        Err(StoreError::Exists { .. })
+    ));
+    assert!(matches!(
+        store.create_key(&key("eva", "another-comment")),
+        Err(StoreError::KeyKnown { name }) if name.as_str() == "ana"
+    ));
+    drop(store);
+    let store = world.open();
+    assert_eq!(
+        store.key(&name("ana")).unwrap(),
+        Some(key("ana", "ana@laptop"))
+    );
+    assert!(store.remove_key(&name("ana")).unwrap());
+    assert!(!store.remove_key(&name("ana")).unwrap());
+    assert_eq!(store.keys().unwrap(), []);
 }
