@@ -41,8 +41,8 @@ fn arguments(address: &Address, words: &[String], interactive: bool) -> Vec<Stri
     if let Some(port) = address.port {
         arguments.extend(["-p".to_owned(), port.to_string()]);
     }
-    // ssh looks for options after the host as well, so each of the two has its `--`.
-    arguments.extend(["--".to_owned(), address.destination(), "--".to_owned()]);
+    // From `--` on ssh looks for no options, not after the host either.
+    arguments.extend(["--".to_owned(), address.destination()]);
     arguments.push(shell_words::join(words));
     arguments
 }
@@ -252,7 +252,7 @@ mod tests {
         let arguments = arguments(&address(), &["logs".to_owned(), "-f".to_owned()], false);
         assert_eq!(
             arguments,
-            ["-T", "-p", "2222", "--", "zarpar@barco", "--", "logs -f"]
+            ["-T", "-p", "2222", "--", "zarpar@barco", "logs -f"]
         );
     }
 }
