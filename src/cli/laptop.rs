@@ -67,6 +67,10 @@ struct Known<'a> {
 
 /// Says the words of the command line.
 pub(crate) fn say(said: Vec<OsString>) -> ExitCode {
+    // The daemons' memory counts from their start.
+    if said.first().is_some_and(|word| words::is_here(word)) {
+        return here(Cli::command(), said, "");
+    }
     let mut command = words::with_client_options(Cli::command());
     let texts: Option<Vec<String>> = said
         .iter()

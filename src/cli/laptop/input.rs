@@ -57,14 +57,11 @@ impl Input {
         }
         let dash = PathBuf::from("-");
         let Some(first) = files.first() else {
-            let any_dash = words
-                .iter()
-                .take_while(|word| *word != "--")
-                .any(|word| word == "-");
-            return Ok(if any_dash {
-                Input::Ours
-            } else {
-                Input::Nothing
+            let mut options = words.iter().take_while(|word| *word != "--");
+            let reads = |word: &String| word == "-" || word.ends_with("-stdin");
+            return Ok(match options.any(reads) {
+                true => Input::Ours,
+                false => Input::Nothing,
             });
         };
         // From the end, because files come last; an earlier word may have the same text.

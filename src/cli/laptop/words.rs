@@ -2,6 +2,7 @@
 //! takes its place among the words, so that they are the words that are said on the server.
 
 use std::any::TypeId;
+use std::ffi::OsStr;
 
 use clap::{Arg, Command};
 use zarpar_model::AppName;
@@ -44,6 +45,9 @@ const ROWS: &[Row] = &[
     row(&["releases"]),
     row(&["rollback"]),
     row(&["run"]),
+    row(&["webhooks", "disable"]),
+    row(&["webhooks", "enable"]),
+    row(&["webhooks", "show"]),
 ];
 
 /// Words about the machine they are said on. They never travel.
@@ -55,6 +59,11 @@ const HERE: [&str; 6] = [
     "serve",
     "shell",
 ];
+
+/// Whether a first word is one of those.
+pub(super) fn is_here(word: &OsStr) -> bool {
+    word.to_str().is_some_and(|word| HERE.contains(&word))
+}
 
 const APP: &str = "app-of-the-work-tree";
 const REMOTE: &str = "git-remote";
@@ -103,6 +112,7 @@ fn change(command: Command, path: &[&str], with: &dyn Fn(Command) -> Command) ->
         [first, rest @ ..] if command.find_subcommand(first).is_some() => {
             command.mut_subcommand(*first, |word| change(word, rest, with))
         }
+        [_, ..] if command.has_subcommands() => command,
         _ => with(command),
     }
 }
