@@ -13,6 +13,9 @@ use zarpar_model::{
 use super::control::Answer;
 use super::{Daemon, Map};
 
+/// What a terminal takes for the end of its input, Ctrl-D.
+const END_OF_TRANSMISSION: u8 = 4;
+
 impl Daemon {
     pub(crate) async fn process_list(
         &self,
@@ -203,6 +206,14 @@ impl Daemon {
                                 || open.flush().await.is_err())
                         {
                             input = None;
+                        }
+                    }
+                    // A terminal's input has no end but this letter; closing it would close the
+                    // output too (moby, attach of a container with a terminal).
+                    ClientFrame::Eof if tty => {
+                        if let Some(open) = &mut input {
+                            let _ = open.write_all(&[END_OF_TRANSMISSION]).await;
+                            let _ = open.flush().await;
                         }
                     }
                     ClientFrame::Eof => {

@@ -23,6 +23,7 @@ mod load;
 mod memory;
 mod project;
 mod refusals;
+mod ssh;
 mod sshd;
 mod tricks;
 mod upgrade;

@@ -132,7 +132,7 @@ impl Sshd {
         command
             .args(&client[1..])
             .args(options)
-            .arg("server")
+            .args(["--", "server"])
             .args(said)
             .stdin(Stdio::null());
         command
@@ -140,7 +140,7 @@ impl Sshd {
 
     /// What a command over SSH says.
     pub fn say(&self, name: &str, said: &str) -> Output {
-        self.command(name, &[], &[said]).output().unwrap()
+        self.command(name, &["-T"], &[said]).output().unwrap()
     }
 
     /// git in a folder, over SSH as this key.

@@ -42,10 +42,15 @@ pub(super) fn serve(remote: &Remote, request: &Request) -> ExitCode {
 }
 
 async fn print(reader: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<u8> {
+    // Not a write that blocks: a client that sends before it reads must not wait for itself.
+    let mut out = tokio::io::stdout();
     let mut buffer = Vec::new();
     loop {
         match read_piece(reader, &mut buffer).await? {
-            GitPiece::Out(bytes) => output::try_bytes(bytes)?,
+            GitPiece::Out(bytes) => {
+                out.write_all(bytes).await?;
+                out.flush().await?;
+            }
             GitPiece::Err(bytes) => output::error_bytes(bytes),
             GitPiece::Exit(code) => return Ok(code),
         }

@@ -1,0 +1,596 @@
+//! Everything that comes by SSH, through a real sshd: git, zarpar's words, and what must not.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Output, Stdio};
+
+use crate::project::Project;
+use crate::sshd::Sshd;
+use crate::world::{BINARY, World, text, until};
+
+#[track_caller]
+fn succeeded(output: &Output) -> String {
+    let shown = text(output);
+    assert!(output.status.success(), "{shown}");
+    shown
+}
+
+#[track_caller]
+fn refused(output: &Output, says: &str) -> String {
+    let shown = text(output);
+    assert!(!output.status.success(), "{shown}");
+    assert!(shown.contains(says), "`{says}` is missing in:\n{shown}");
+    shown
+}
+
+fn add(world: &World, sshd: &Sshd, name: &str, options: &[&str]) -> String {
+    let file = sshd.key(name);
+    let file = file.to_str().unwrap();
+    world.ok(&[&["keys", "add", name, file], options].concat())
+}
+
+#[test]
+fn git_and_words_come_by_ssh_and_nothing_else_does() {
+    let (mut world, sshd) = Sshd::start();
+    let file = sshd.file();
+    // The admin's own lines, with no end of the last one.
+    let admin = "# ours\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE0cOaEDZmKS0gojFpWWm1N8TvueNWCyu0BR7P0AEPag admin@desk";
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(&file, admin).unwrap();
+    world.serve();
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        admin,
+        "nothing to say yet"
+    );
+    for app in ["tienda", "blog"] {
+        world.ok(&["apps", "create", app]);
+    }
+    add(&world, &sshd, "dev", &["--app", "tienda"]);
+    add(
+        &world,
+        &sshd,
+        "ops",
+        &["--app", "tienda", "--role", "operate"],
+    );
+    add(&world, &sshd, "blogger", &["--app", "blog"]);
+    add(&world, &sshd, "boss", &["--role", "admin"]);
+
+    let about = fs::metadata(&file).unwrap();
+    assert_eq!(about.permissions().mode() & 0o7777, 0o600);
+    assert_eq!(about.uid(), rustix::process::geteuid().as_raw());
+    let lines = fs::read_to_string(&file).unwrap();
+    assert!(
+        lines.starts_with(&format!("{admin}\nrestrict,command=\"")),
+        "{lines}"
+    );
+    assert_eq!(lines.lines().count(), 2 + 4, "{lines}");
+
+    keys_are_refused_in_words(&world, &sshd);
+    pushes(&world, &sshd);
+    words(&world, &sshd);
+    limits(&world, &sshd);
+    tricks(&world, &sshd);
+    clients_that_go_away(&world, &sshd);
+    a_removed_key(&mut world, &sshd);
+}
+
+fn keys_are_refused_in_words(world: &World, sshd: &Sshd) {
+    let before = fs::read_to_string(sshd.file()).unwrap();
+    let dev = sshd.key("dev");
+    let private = dev.with_extension("");
+    let add = |name: &str, input: &str| {
+        let path = world.path("given");
+        fs::write(&path, input).unwrap();
+        world.cli(&["keys", "add", name, path.to_str().unwrap()])
+    };
+    let secret = fs::read_to_string(&private).unwrap();
+    let shown = refused(&add("eva", &secret), "PRIVATE key");
+    assert!(!shown.contains(secret.lines().nth(1).unwrap()), "{shown}");
+    let public = fs::read_to_string(&dev).unwrap();
+    refused(&add("eva", &public), "here already, as `dev`");
+    refused(
+        &add("dev", &fs::read_to_string(sshd.key("eva")).unwrap()),
+        "exists already",
+    );
+    // A comment that would be a second line of the file.
+    let two = format!("{} x\ncommand=\"id\" {public}", public.trim());
+    refused(&add("eva", &two), "expected one key on one line");
+    refused(&add("eva", &format!("no-pty {public}")), "without options");
+    refused(&add("../x", &public), "1 to 63 lower-case letters");
+    assert_eq!(fs::read_to_string(sshd.file()).unwrap(), before);
+    let listed = world.json(&["keys", "list", "--json"]);
+    let dev_view = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["name"] == "dev")
+        .unwrap();
+    let shown = Command::new("ssh-keygen")
+        .arg("-lf")
+        .arg(&dev)
+        .output()
+        .unwrap();
+    assert!(text(&shown).contains(dev_view["fingerprint"].as_str().unwrap()));
+    assert_eq!(dev_view["role"], "deploy");
+    assert_eq!(dev_view["apps"], serde_json::json!(["tienda"]));
+}
+
+fn pushes(world: &World, sshd: &Sshd) {
+    let project = Project::tiny(world, "site", "1");
+    let push = |words: &[&str]| sshd.git("dev", &project.folder, words).output().unwrap();
+    // The two ways to write the address.
+    let shown = succeeded(&push(&["push", "server:tienda", "main"]));
+    assert!(
+        shown.contains("remote: ") && shown.contains("v1 is live"),
+        "{shown}"
+    );
+    project.write("VERSION", "2");
+    project.commit("2");
+    let address = format!("ssh://{}@server/tienda.git", sshd.user);
+    let shown = succeeded(&push(&["push", &address, "main"]));
+    assert!(shown.contains("v2 is live"), "{shown}");
+    assert_eq!(world.newest("tienda")["by"], "ssh:dev");
+
+    let refusal = refused(
+        &push(&["push", "server:tienda", "main:other"]),
+        "deployed from the branch `main`",
+    );
+    assert!(refusal.contains("remote:  !     hint:"), "{refusal}");
+    // A deployment that fails is a push that fails.
+    project.write("start.py", "sys.exit(3)");
+    project.commit("broken");
+    refused(&push(&["push", "server:tienda", "main"]), "remote rejected");
+    project.write("start.py", "");
+
+    let clone = world.path("clone");
+    for version in ["0", "1", "2"] {
+        let mut git = sshd.git(
+            "dev",
+            world.folder.path(),
+            &[
+                "-c",
+                &format!("protocol.version={version}"),
+                "clone",
+                "-q",
+                "server:tienda",
+            ],
+        );
+        let shown = succeeded(
+            &git.arg(&clone)
+                .env("GIT_TRACE_PACKET", "1")
+                .output()
+                .unwrap(),
+        );
+        let speaks = |version: &str| shown.contains(&format!("clone< version {version}"));
+        assert_eq!(
+            (speaks("1"), speaks("2")),
+            (version == "1", version == "2"),
+            "{shown}"
+        );
+        assert_eq!(fs::read_to_string(clone.join("VERSION")).unwrap(), "2");
+        fs::remove_dir_all(&clone).unwrap();
+    }
+}
+
+fn words(world: &World, sshd: &Sshd) {
+    let shown = succeeded(&sshd.say("dev", "apps list"));
+    assert!(
+        shown.contains("tienda") && !shown.contains("blog"),
+        "{shown}"
+    );
+    assert!(succeeded(&sshd.say("boss", "apps list")).contains("blog"));
+    succeeded(&sshd.say("dev", "apps info tienda --json"));
+    let shown = succeeded(&sshd.say("dev", "rollback tienda"));
+    assert!(shown.contains(" is live"), "{shown}");
+    assert_eq!(world.newest("tienda")["by"], "ssh:dev");
+    succeeded(&sshd.say("dev", "logs tienda -n 5"));
+    let help = succeeded(&sshd.say("dev", "help"));
+    assert!(help.contains("rollback"), "{help}");
+
+    // Input, both outputs, and the exit code of a command.
+    let script = "cat; echo err >&2; exit 7";
+    let mut run = sshd
+        .command("ops", &[], &[&format!("run tienda -- sh -c '{script}'")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    run.stdin.take().unwrap().write_all(b"uno\n").unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+    assert_eq!(output.stdout, b"uno\n");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("err"));
+    // A terminal in the container, although sshd gives none.
+    let sized = sshd.say(
+        "ops",
+        "run tienda --tty --rows 33 --columns 77 -- sh -c 'sleep 0.3; tty; stty size'",
+    );
+    let shown = succeeded(&sized);
+    assert!(
+        shown.contains("/dev/pts/") && shown.contains("33 77"),
+        "{shown}"
+    );
+
+    // Files are the client's.
+    let mut import = sshd
+        .command("ops", &[], &["env import tienda - --no-restart"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    import.stdin.take().unwrap().write_all(b"A=1\n").unwrap();
+    assert!(import.wait().unwrap().success());
+    assert!(succeeded(&sshd.say("ops", "env list tienda")).contains('A'));
+}
+
+fn limits(world: &World, sshd: &Sshd) {
+    // Another app and one that does not exist are told in the same words.
+    for said in [
+        "rollback APP",
+        "logs APP",
+        "git-upload-pack 'APP'",
+        "deployments APP",
+        "ps APP",
+    ] {
+        let other = refused(
+            &sshd.say("blogger", &said.replace("APP", "tienda")),
+            "opens no app of this name",
+        );
+        let none = refused(
+            &sshd.say("blogger", &said.replace("APP", "nothing")),
+            "opens no app of this name",
+        );
+        assert_eq!(other.replace("tienda", "nothing"), none);
+    }
+    for (name, said, says) in [
+        ("dev", "env set tienda A=2", "needs the role `operate`"),
+        ("dev", "run tienda -- id", "needs the role `operate`"),
+        ("dev", "ps scale tienda web=2", "needs the role `operate`"),
+        (
+            "ops",
+            "apps destroy tienda --force",
+            "needs the role `admin`",
+        ),
+        ("ops", "keys list", "needs the role `admin`"),
+        ("ops", "tokens create x", "needs the role `admin`"),
+        ("ops", "certificates list", "needs the role `admin`"),
+    ] {
+        refused(&sshd.say(name, said), says);
+    }
+    assert_eq!(
+        world.json(&["env", "list", "tienda", "--json"]),
+        serde_json::json!({ "A": "1" })
+    );
+    // An admin says the same words from afar, but opens no file of the server.
+    let public = fs::read_to_string(sshd.key("eva")).unwrap();
+    let mut add = sshd.command("boss", &[], &["keys add eva --app blog"]);
+    let mut add = add
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    add.stdin
+        .take()
+        .unwrap()
+        .write_all(public.as_bytes())
+        .unwrap();
+    assert!(add.wait().unwrap().success());
+    succeeded(&sshd.say("eva", "apps list"));
+    for said in [
+        "env import tienda /etc/passwd",
+        "keys add x /etc/passwd",
+        "certificates add tienda /etc/passwd -",
+    ] {
+        refused(&sshd.say("boss", said), "a file would be the server's own");
+    }
+}
+
+/// Whatever a client tries, one line and nothing else happens.
+fn tricks(world: &World, sshd: &Sshd) {
+    let canary = world.path("canary");
+    let touch = format!("touch {}", canary.display());
+    let before = world.json(&["deployments", "tienda", "--json"]);
+    let data = world.data().display().to_string();
+    let said = [
+        String::new(),
+        "id".to_owned(),
+        "bash".to_owned(),
+        touch.clone(),
+        format!("sh -c '{touch}'"),
+        format!("bash -c \"{touch}\""),
+        format!("; {touch}"),
+        format!("`{touch}`"),
+        format!("$({touch})"),
+        format!("apps list; {touch}"),
+        format!("apps list && {touch}"),
+        format!("apps list | {touch}"),
+        format!("apps list\n{touch}"),
+        format!("apps list\r{touch}"),
+        format!("apps list '$({touch})'"),
+        format!("git-upload-pack 'tienda'; {touch}"),
+        format!("git-upload-pack '$({touch})'"),
+        format!("git-upload-pack 'tienda' --upload-pack='{touch}'"),
+        format!("git-receive-pack '{data}/repos/tienda.git'"),
+        "git-receive-pack '../repos/tienda'".to_owned(),
+        "git-upload-archive 'tienda'".to_owned(),
+        "git".to_owned(),
+        "scp -t /tmp".to_owned(),
+        "scp -f /etc/passwd".to_owned(),
+        "rsync --server . /tmp".to_owned(),
+        "/usr/lib/openssh/sftp-server".to_owned(),
+        "serve".to_owned(),
+        format!("serve --data {data}"),
+        "router".to_owned(),
+        format!("router --config {}", canary.display()),
+        "build --print-dockerfile /etc".to_owned(),
+        "compress-static / x".to_owned(),
+        "shell --key boss --socket /x".to_owned(),
+        format!("apps list --data {data}"),
+        format!("--data={data} apps list"),
+        format!("logs 'tienda --data {data}'"),
+        "apps list 'unclosed".to_owned(),
+        "rollback --upload-pack=x".to_owned(),
+        "deploy tienda --output=/tmp/x".to_owned(),
+        "pre-receive".to_owned(),
+    ];
+    // The environment of the client's choice reaches the program and changes nothing.
+    let env = [
+        ("GIT_SSH_COMMAND", touch.as_str()),
+        ("GIT_PROTOCOL", "version=2:;touch"),
+        ("GIT_EXEC_PATH", "/tmp"),
+        ("ZARPAR_DATA", "/etc"),
+        ("ZARPAR_CONFIG", "/etc/passwd"),
+    ];
+    let send = "SendEnv=GIT_SSH_COMMAND GIT_PROTOCOL GIT_EXEC_PATH ZARPAR_DATA ZARPAR_CONFIG";
+    for (place, said) in said.iter().enumerate() {
+        let ways = [&[][..], &["-t", "-t"], &["-A", "-X"]];
+        for options in ways.iter().take(if place < 3 { 3 } else { 1 }) {
+            let mut command = sshd.command("dev", &[&["-o", send], *options].concat(), &[said]);
+            command.envs(env);
+            let output = command.output().unwrap();
+            let shown = text(&output);
+            let ours: Vec<&str> = shown
+                .lines()
+                .filter(|line| {
+                    !line.starts_with("PTY allocation")
+                        && !line.starts_with("Pseudo-terminal")
+                        && !line.starts_with("X11 forwarding")
+                })
+                .filter(|line| !line.starts_with("Warning: ") && !line.trim().is_empty())
+                .collect();
+            assert!(!output.status.success(), "`{said}` {options:?}: {shown}");
+            let parser = ours.first().is_some_and(|line| line.starts_with("error: "));
+            assert!(
+                parser || ours.len() <= 1 || shown.contains("hint:"),
+                "`{said}`: {shown}"
+            );
+            assert!(
+                !shown.contains("root:") && !shown.contains(&data) || said.contains(&data),
+                "`{said}`: {shown}"
+            );
+        }
+    }
+    let greeting = refused(
+        &sshd.say("dev", ""),
+        "hello, key `dev` (role deploy, tienda)",
+    );
+    assert_eq!(greeting.trim().lines().count(), 1, "{greeting}");
+
+    // sftp, and forwarding of every kind.
+    let sftp = sshd.command("dev", &["-s"], &["sftp"]).output().unwrap();
+    // sshd passes no error output of a subsystem on.
+    refused(&sftp, "");
+    let remote = sshd.command(
+        "dev",
+        &[
+            "-N",
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-R",
+            "0:127.0.0.1:1",
+        ],
+        &[],
+    );
+    refused(&{ remote }.output().unwrap(), "forwarding failed");
+    let to_console = format!("127.0.0.1:{}", world.console);
+    let forwarded = sshd
+        .command("dev", &["-W", &to_console], &[])
+        .output()
+        .unwrap();
+    refused(&forwarded, "administratively prohibited");
+
+    assert!(!canary.exists(), "something ran");
+    assert_eq!(world.json(&["deployments", "tienda", "--json"]), before);
+}
+
+fn clients_that_go_away(world: &World, sshd: &Sshd) {
+    let shells = || {
+        let ours = world.data().display().to_string();
+        fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| fs::read(entry.unwrap().path().join("cmdline")).ok())
+            .filter(|line| {
+                let line = String::from_utf8_lossy(line);
+                line.contains("shell\0--key") && line.contains(&ours)
+            })
+            .count()
+    };
+    until("no shell to be left", 10, || (shells() == 0).then_some(()));
+    let mut follow = sshd
+        .command("dev", &[], &["logs tienda -f"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the log to be followed", 10, || {
+        (shells() == 1).then_some(())
+    });
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    until("the shell to end with its client", 10, || {
+        (shells() == 0).then_some(())
+    });
+
+    // A push whose client is killed while it deploys ends live.
+    let project = Project {
+        folder: world.path("site"),
+    };
+    project.write("VERSION", "9");
+    project.write("start.py", "import time; time.sleep(2)");
+    let commit = project.commit("9");
+    let mut push = sshd
+        .git("dev", &project.folder, &["push", "server:tienda", "main"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = push.stderr.take().unwrap();
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("zarpar deploys") {
+        let mut byte = [0];
+        assert_eq!(
+            errors.read(&mut byte).unwrap(),
+            1,
+            "{}",
+            String::from_utf8_lossy(&seen)
+        );
+        seen.push(byte[0]);
+    }
+    push.kill().unwrap();
+    push.wait().unwrap();
+    drop(errors);
+    until("the deployment to end live", 60, || {
+        let newest = world.newest("tienda");
+        (newest["commit"] == commit.as_str() && newest["state"] == "live").then_some(())
+    });
+}
+
+fn a_removed_key(world: &mut World, sshd: &Sshd) {
+    let file = sshd.file();
+    let with_dev = fs::read_to_string(&file).unwrap();
+    world.ok(&["keys", "remove", "dev"]);
+    let without = fs::read_to_string(&file).unwrap();
+    assert_eq!(without.lines().count() + 1, with_dev.lines().count());
+    refused(&sshd.say("dev", "apps list"), "Permission denied");
+    // Its line put back by hand lets it in as far as our door.
+    fs::write(&file, &with_dev).unwrap();
+    for said in ["apps list", "git-upload-pack 'tienda'", ""] {
+        refused(
+            &sshd.say("dev", said),
+            "the key `dev` opens nothing here any more",
+        );
+    }
+    // The next start makes the file agree again.
+    world.kill_serve();
+    world.serve();
+    assert_eq!(fs::read_to_string(&file).unwrap(), without);
+    world.kill_serve();
+    let down = refused(&sshd.say("boss", "apps list"), "zarpar does not answer");
+    assert!(!down.contains("control.sock"), "{down}");
+}
+
+/// The server runs as root and sshd logs in somebody else: their socket takes what keys say and
+/// nothing else, and their file is theirs.
+#[test]
+fn another_user_has_a_socket_of_their_own() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root can serve another user");
+        return;
+    }
+    // In every Debian, and nothing of the test's.
+    let (user, uid) = ("games", 5);
+    let mut world = World::bare();
+    let file = world.path("keys/authorized_keys");
+    let config = fs::read_to_string(world.config()).unwrap();
+    fs::write(
+        world.config(),
+        format!(
+            "{config}[ssh]\nuser = \"{user}\"\nauthorized_keys = \"{}\"\n",
+            file.display()
+        ),
+    )
+    .unwrap();
+    world.serve();
+    world.ok(&["apps", "create", "tienda"]);
+    let public = world.path("key.pub");
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE0cOaEDZmKS0gojFpWWm1N8TvueNWCyu0BR7P0AEPag ana@laptop";
+    fs::write(&public, key).unwrap();
+    let added = world.cli(&[
+        "keys",
+        "add",
+        "ana",
+        public.to_str().unwrap(),
+        "--app",
+        "tienda",
+    ]);
+    assert!(succeeded(&added).contains(&format!("git remote add production {user}@HOST:tienda")));
+    for (path, mode) in [(&file, 0o600), (&file.parent().unwrap().to_owned(), 0o700)] {
+        let about = fs::metadata(path).unwrap();
+        assert_eq!(
+            (about.uid(), about.permissions().mode() & 0o7777),
+            (uid, mode),
+            "{}",
+            path.display()
+        );
+    }
+    let line = fs::read_to_string(&file).unwrap();
+    let socket = line
+        .split(" --socket ")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    assert!(socket.starts_with("/run/zarpar/"), "{line}");
+    let about = fs::metadata(socket).unwrap();
+    assert_eq!(
+        (about.uid(), about.permissions().mode() & 0o777),
+        (uid, 0o600)
+    );
+
+    // The program where this user can start it, as a package would have it.
+    let program = tempfile::Builder::new()
+        .prefix("zarpar-e2e-bin-")
+        .tempdir()
+        .unwrap();
+    fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program_file = program.path().join("zarpar");
+    fs::copy(BINARY, &program_file).unwrap();
+    let as_user = |uid: &str, words: &[&str], said: &str| {
+        Command::new("setpriv")
+            .args(["--reuid", uid, "--regid", uid, "--clear-groups", "--"])
+            .arg(&program_file)
+            .args(words)
+            .env_clear()
+            .env("SSH_ORIGINAL_COMMAND", said)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let shell = ["shell", "--key", "ana", "--socket", socket];
+    let apps = as_user("5", &shell, "apps list");
+    assert!(succeeded(&apps).contains("tienda"));
+    // Without a key's name, nothing; nor does anybody else get in, nor this user elsewhere.
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    stream.write_all(b"\"app_list\"\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("takes what keys say"), "{answer}");
+    refused(&as_user("2", &shell, "apps list"), "zarpar does not answer");
+    let data = world.data();
+    let own = data.join("run/control.sock");
+    let elsewhere = ["shell", "--key", "ana", "--socket", own.to_str().unwrap()];
+    refused(
+        &as_user("5", &elsewhere, "apps list"),
+        "zarpar does not answer",
+    );
+    refused(
+        &as_user("5", &["apps", "list", "--data", data.to_str().unwrap()], ""),
+        "no permission",
+    );
+    let socket = std::path::PathBuf::from(socket);
+    drop(world);
+    let _ = fs::remove_file(socket);
+}
