@@ -5,15 +5,17 @@
 
 mod http;
 mod project;
+mod ssh;
 mod watch;
 mod words;
 
-use crate::world::World;
+use crate::sshd::Sshd;
 use watch::Watch;
 
 #[test]
 fn no_text_is_ever_a_command() {
-    let world = World::start();
+    let (mut world, sshd) = Sshd::start();
+    world.serve();
     let mut watch = Watch::new(&world);
     words::are_refused(&world, &watch);
     let token = world.app("app", &[]);
@@ -22,6 +24,7 @@ fn no_text_is_ever_a_command() {
     http::paths_are_refused(&world, &watch, token);
     let commit = project::is_deployed_as_it_is(&world, &mut watch, token);
     http::references_are_refused(&world, &watch, token, &commit);
+    ssh::pushes_are_refused(&world, &sshd, &watch);
     words::revisions_are_refused(&world, &watch);
     words::values_arrive_as_they_are(&world, &mut watch);
     watch.end(&world);

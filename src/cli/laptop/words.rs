@@ -70,6 +70,9 @@ const REMOTE: &str = "git-remote";
 
 /// The command line with the two options that only the client has.
 pub(super) fn with_client_options(mut command: Command) -> Command {
+    command = command.after_help(
+        "Inside a work tree with a git remote `zarpar@HOST:APP` the words are said on that server, over\nyour ssh, and APP is left out; `--remote NAME` and `--app NAME` name others.",
+    );
     for name in top_level(&command) {
         let remote = Arg::new(REMOTE)
             .long("remote")
