@@ -14,13 +14,15 @@ mod output;
 mod run;
 mod shell;
 mod table;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use zarpar_control::Request;
-use zarpar_model::{AppName, BranchName, DeploymentId, HostName, ProcessName, ReleaseNumber, Role};
+use zarpar_model::{AppName, BranchName, HostName, ProcessName, ReleaseNumber, Role};
+use zarpar_model::{Provider, RepositoryUrl};
 
 use crate::config::ServerArgs;
 
@@ -131,15 +133,15 @@ enum Command {
         /// A full commit id or a branch
         commit: Option<String>,
     },
-    /// List the deployments of an app, or follow one
+    /// List the deployments of an app, follow one from its start, or cancel one that is not live
     Deployments {
         #[command(flatten)]
         remote: Remote,
-        app: AppName,
         #[command(flatten)]
         listing: Listing,
-        #[command(subcommand)]
-        command: Option<DeploymentsCommand>,
+        /// The app, or `follow ID`, or `cancel ID` (undoes what it made)
+        #[arg(required = true, num_args = 1..=3, value_name = "APP | follow ID | cancel ID")]
+        words: Vec<String>,
     },
     /// List the kept releases of an app
     Releases {
@@ -200,6 +202,14 @@ enum Command {
         /// `on` or `off`
         switch: Switch,
         app: AppName,
+    },
+    /// Follow a repository at GitHub, GitLab, Gitea, Forgejo or Bitbucket: each push there is
+    /// deployed
+    Webhooks {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        command: WebhooksCommand,
     },
     /// Look at how a project would be built, without a server
     Build {
@@ -275,6 +285,12 @@ enum TokensCommand {
         /// An app it may touch (default: all)
         #[arg(long = "app", value_name = "APP")]
         apps: Vec<AppName>,
+        /// It may clone and fetch, not push
+        #[arg(long)]
+        read_only: bool,
+        /// How long it is good for, such as 12h, 90d or 8w (default: until it is revoked)
+        #[arg(long, value_name = "TIME", value_parser = zarpar_model::parse_lifetime)]
+        expires: Option<std::time::Duration>,
     },
     /// List the tokens
     List(Listing),
@@ -390,9 +406,40 @@ enum EnvCommand {
 }
 
 #[derive(Debug, Subcommand)]
-enum DeploymentsCommand {
-    /// Show the events of a deployment from its start, and go on until it ends
-    Follow { id: DeploymentId },
+enum WebhooksCommand {
+    /// Make a secret and a deploy key for a repository, and print what to do with them there
+    Enable {
+        app: AppName,
+        /// `github`, `gitlab`, `gitea` (also for Forgejo) or `bitbucket`
+        #[arg(long)]
+        provider: Provider,
+        /// The repository, such as git@github.com:OWNER/REPO.git or an https address
+        #[arg(long, value_name = "URL")]
+        repo: RepositoryUrl,
+        /// The branch that is deployed (default: the app's deploy branch)
+        #[arg(long)]
+        branch: Option<BranchName>,
+        /// Also look without being told, such as every 5m: for a server that the forge cannot reach
+        #[arg(long, value_name = "TIME", value_parser = zarpar_model::parse_span)]
+        poll: Option<std::time::Duration>,
+        /// Read a token of the forge from standard input: commits there show what became of them,
+        /// and a private repository can be fetched over https
+        #[arg(long)]
+        token_stdin: bool,
+        /// Make secret and key anew, when the app follows a repository already
+        #[arg(long)]
+        rotate: bool,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Show what an app follows, the last deliveries, and what became of each
+    Show {
+        app: AppName,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Follow nothing any more
+    Disable { app: AppName },
 }
 
 /// Runs what was said.
@@ -422,10 +469,9 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
         } => deploy::deploy(&remote, app, commit),
         Command::Deployments {
             remote,
-            app,
             listing,
-            command,
-        } => deploy::deployments(&remote, app, listing, command),
+            words,
+        } => deploy::deployments(&remote, listing, &words),
         Command::Releases {
             remote,
             app,
@@ -454,6 +500,7 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
             listing,
             words,
         } => run::ps(&remote, listing, &words),
+        Command::Webhooks { remote, command } => webhooks::webhooks(&remote, command),
         Command::Build {
             print_dockerfile: _,
             path,

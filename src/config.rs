@@ -2,13 +2,18 @@
 //! was written becomes what is relied on in one step, before anything is made or bound; every
 //! error here ends with exit code 64.
 
+mod fetch;
+mod git;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
 use zarpar_model::RouteTable;
+use zarpar_receiver::{FetchRules, GitLimits};
 use zarpar_router::{AccessLog, AcmeSettings, Limits, LineFormat};
 
 /// Where the file is looked for when `--config` does not say.
@@ -50,6 +55,16 @@ struct RawConfig {
     ssh: SshSettings,
     acme: RawAcme,
     edge: RawEdge,
+    fetch: fetch::RawFetch,
+    git: git::RawGit,
+    deploy: RawDeploy,
+}
+
+/// How deployments are run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDeploy {
+    at_once: Option<NonZeroUsize>,
 }
 
 /// How certificates are ordered.
@@ -116,6 +131,12 @@ pub(crate) struct Config {
     pub(crate) access_log: Option<AccessLog>,
     /// Open connections of one visitor's address at the edge; 0: no limit.
     pub(crate) connections_per_address: usize,
+    /// From where code may be fetched.
+    pub(crate) fetch: FetchRules,
+    /// What a push may ask of this machine.
+    pub(crate) git: GitLimits,
+    /// Deployments at work at once, each of another app; what the machine is for when absent.
+    pub(crate) deploy_at_once: Option<NonZeroUsize>,
     /// The file that was read because `--config` said so.
     pub(crate) file: Option<PathBuf>,
     /// Where our program was when we started: the same path may hold another version later, and
@@ -137,11 +158,16 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout` (seconds), `max_size` (bytes) of `[fetch]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`, and `at_once` (1 or more) of `[deploy]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
     Table { path: PathBuf, message: String },
+    /// A key of `[git]` that says nothing usable.
+    #[error(
+        "the configuration has a wrong `{key}` under `[git]`: {message}\nhint: for example `max_pack = \"1g\"`, `max_file = \"256m\"`, `max_expanded = \"2g\"`, `receive_time = \"10m\"`"
+    )]
+    Git { key: &'static str, message: String },
     /// An address that is none.
     #[error(
         "expected an address such as `127.0.0.1:8080` for `{key}`, found `{found}`\nhint: write it as IP:PORT, in the configuration, as `--{key}` or in the environment"
@@ -208,6 +234,9 @@ impl Config {
                 .edge
                 .connections_per_address
                 .unwrap_or(Limits::default().connections_per_address),
+            fetch: raw.fetch.resolve()?,
+            git: git::limits(raw.git)?,
+            deploy_at_once: raw.deploy.at_once,
             file: args.config.clone(),
             http,
             https,
@@ -377,7 +406,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn resolve(text: &str) -> Result<Config, ConfigError> {
+    pub(super) fn resolve(text: &str) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("zarpar.toml");
         std::fs::write(&file, text).unwrap();
@@ -405,5 +434,17 @@ mod tests {
             let error = error.unwrap_err().to_string();
             assert!(error.contains("(0: no limit) of `[edge]`"), "{error}");
         }
+    }
+
+    #[test]
+    fn deployments_at_once() {
+        let config = resolve("[deploy]\nat_once = 3").unwrap();
+        assert_eq!(config.deploy_at_once.map(NonZeroUsize::get), Some(3));
+        assert_eq!(resolve("").unwrap().deploy_at_once, None);
+        let error = resolve("[deploy]\nat_once = 0").unwrap_err().to_string();
+        assert!(
+            error.contains("`at_once` (1 or more) of `[deploy]`"),
+            "{error}"
+        );
     }
 }

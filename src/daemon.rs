@@ -7,11 +7,15 @@ mod console;
 mod control;
 mod deployments;
 mod edge;
+mod forge;
 mod keys;
 mod lock;
+mod log_page;
 mod processes;
 mod ssh;
+mod upkeep;
 mod views;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,8 +41,6 @@ use zarpar_store::Store;
 use crate::config::{Config, Layout, ServerArgs};
 use crate::report::{BAD_CONFIGURATION, fail};
 
-/// The largest pack of a push, in bytes; the mission names repositories of 500 MB.
-const MAX_PACK: u64 = 1024 * 1024 * 1024;
 /// What a stopping server waits for answers that are being written.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -52,8 +54,10 @@ pub(crate) struct Daemon {
     repositories: Repositories,
     console: std::net::SocketAddr,
     edge_socket: std::path::PathBuf,
+    fetch: zarpar_receiver::FetchRules,
     receiver: ReceiverState,
     ssh: ssh::Ssh,
+    webhooks: webhooks::Webhooks,
 }
 
 /// `zarpar serve`.
@@ -156,27 +160,46 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         home: layout.root().to_owned(),
         hooks: layout.hooks(),
         control_socket: layout.control_socket(),
-        max_pack: MAX_PACK,
+        limits: config.git.clone(),
     };
     let repositories = Repositories::new(layout.repositories(), git);
+    let (webhooks, deliveries) = webhooks::Webhooks::new();
     let daemon = Daemon {
         intake: Intake::new(store.clone()),
-        queue: Queue::new(builder.clone()),
+        queue: Queue::new(
+            builder.clone(),
+            config
+                .deploy_at_once
+                .unwrap_or_else(|| Queue::usual_at_once(info.cpus, info.memory_bytes)),
+        ),
         receiver: ReceiverState::new(store.clone(), repositories.clone(), tasks.clone()),
         ssh,
         repositories,
         console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
+        fetch: config.fetch.clone(),
+        webhooks,
         store,
         builder,
     };
+    let moves = daemon.queue.watch();
     daemon
         .builder
         .recover()
         .await
         .map_err(|error| anyhow::anyhow!(error.explain()))?;
 
+    zarpar_receiver::remove_unfinished(&daemon.repositories)?;
+
     tasks.spawn(daemon.queue.clone().run(stop.clone()));
+    tasks.spawn(forge::tell(daemon.clone(), moves, stop.clone()));
+    tasks.spawn(upkeep::run(
+        daemon.clone(),
+        daemon.queue.watch(),
+        stop.clone(),
+    ));
+    let repositories = daemon.repositories.clone();
+    tasks.spawn(async move { repositories.tidy().await });
     tasks.spawn(edge::keep(
         config.clone(),
         layout.clone(),
@@ -193,6 +216,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     if let Err(error) = daemon.ssh.agree(&daemon).await {
         tracing::error!(error = %zarpar_model::explain(error.as_ref()), "nobody new can come in by SSH");
     }
+    tasks.spawn(webhooks::run(daemon.clone(), deliveries, stop.clone()));
     tasks.spawn(console::listen(
         tokio::net::TcpListener::from_std(console)?,
         daemon.clone(),

@@ -118,7 +118,9 @@ impl Builder {
             ..ContainerSpec::default()
         };
         let name = self.instance.container(app, release.number, process, copy);
-        let id = self.engine.create_container(Some(&name), spec).await?;
+        let id = self
+            .create_whole(draft.deployment, Some(name), spec)
+            .await?;
         self.furnish(app, release, &id).await?;
         Ok(id)
     }

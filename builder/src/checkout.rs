@@ -245,7 +245,9 @@ impl Checkout {
     }
 }
 
-fn open(repository: &Path) -> Result<gix::Repository, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn open(
+    repository: &Path,
+) -> Result<gix::Repository, Box<dyn std::error::Error + Send + Sync>> {
     // Isolated: neither the environment nor the user's git configuration has a say in a build.
     Ok(gix::open_opts(repository, gix::open::Options::isolated())?)
 }

@@ -118,15 +118,12 @@ impl Blobs {
         reason = "reads objects: fixed arguments, ids on standard input, emptied environment"
     )]
     fn open(repository: &Path) -> io::Result<Blobs> {
+        // git compares with the real path.
+        let real = repository.canonicalize()?;
         let mut child = tokio::process::Command::new("git")
-            .args([
-                "-c",
-                "core.bigFileThreshold=1m",
-                "-c",
-                "safe.directory=*",
-                "cat-file",
-                "--batch",
-            ])
+            .args(["-c", "core.bigFileThreshold=1m", "-c"])
+            .arg(format!("safe.directory={}", real.display()))
+            .args(["cat-file", "--batch"])
             .current_dir(repository)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

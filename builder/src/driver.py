@@ -12,14 +12,84 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 MARK, TASKS, WAIT = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 # What zarpar says when the visitors are held, and the seconds it may take for that: ten for an
 # edge that is just being started again, ten for the requests from before.
 GO_ON, PATIENCE = signal.SIGUSR1, 40
+# What zarpar says when somebody cancels the deployment, and the seconds a task of the project's
+# own then has.
+END, GRACE = signal.SIGUSR2, 10
 sys.argv = ["manage.py"]
 sys.path.insert(0, os.getcwd())
+
+
+class Cut:
+    """When a cancel may end this interpreter: always, but for a migration that would be half
+    done. The thread that listens works also while the database's driver waits in C."""
+
+    gate = threading.Lock()
+    asked = False
+    # A migration is at work that no transaction takes back, or one is just being committed.
+    whole = False
+    child = None
+    database = None
+
+    @classmethod
+    def now(cls):
+        # Or the database would go on with the statement, and keep its locks, until it notices.
+        try:
+            cls.database.connection.cancel()
+        except Exception:
+            pass
+        os._exit(75)
+
+    @classmethod
+    def listen(cls):
+        signal.sigwait({END})
+        with cls.gate:
+            cls.asked = True
+            child = cls.child
+            if not cls.whole and child is None:
+                cls.now()
+        if child is not None:
+            child.terminate()
+            try:
+                child.wait(GRACE)
+            finally:
+                os._exit(75)
+
+    @classmethod
+    def spare(cls, whole):
+        with cls.gate:
+            cls.whole = whole
+            if cls.asked and not whole:
+                os._exit(75)
+
+    @classmethod
+    def guard(cls):
+        """A migration's transaction ends with its schema editor. Its record may come after."""
+        from django.db.backends.base.schema import BaseDatabaseSchemaEditor as Editor
+        from django.db.migrations.executor import MigrationExecutor as Executor
+
+        apply, leave = Executor.apply_migration, Editor.__exit__
+
+        def apply_migration(self, state, migration, *arguments, **options):
+            cls.database = self.connection
+            cls.spare(not (migration.atomic and self.connection.features.can_rollback_ddl))
+            try:
+                return apply(self, state, migration, *arguments, **options)
+            finally:
+                cls.spare(False)
+
+        def leave_editor(self, *arguments):
+            with cls.gate:
+                cls.whole = True
+            return leave(self, *arguments)
+
+        Executor.apply_migration, Editor.__exit__ = apply_migration, leave_editor
 
 
 def tell(**facts):
@@ -77,6 +147,7 @@ def wait_for_hold():
 def migrate():
     from django.core.management import call_command
 
+    Cut.guard()
     if WAIT:
         wait_for_hold()
     call_command("migrate", interactive=False, no_color=True)
@@ -92,7 +163,11 @@ def collectstatic():
 
 def command(words):
     def run():
-        code = subprocess.call(words)
+        with Cut.gate:
+            Cut.child = subprocess.Popen(words)
+        code = Cut.child.wait()
+        with Cut.gate:
+            Cut.child = None
         if code:
             sys.exit(code)
 
@@ -121,9 +196,9 @@ def task(name, run):
 def main():
     # One stream, so that a traceback stands where it happened.
     os.dup2(1, 2)
-    if WAIT:
-        # Before any thread starts, so that the signal is kept until it is waited for.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {GO_ON})
+    # Before any thread starts, so that a signal is kept until it is waited for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {GO_ON, END} if WAIT else {END})
+    threading.Thread(target=Cut.listen, daemon=True).start()
     task("settings", lambda: (load_django(), tell(settings=facts())))
     if TASKS is None:
         task("migrate", migrate)

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use zarpar_control::ClientError;
 use zarpar_engine::{BuildError, EngineError};
-use zarpar_model::show_span;
+use zarpar_model::{Deployment, DeploymentKind, WorkPhase, show_span};
 use zarpar_services::ServiceError;
 use zarpar_store::StoreError;
 
+use crate::branch::BranchError;
 use crate::checkout::CheckoutError;
 use crate::plan::PlanError;
 use crate::static_store::StaticError;
@@ -19,6 +20,15 @@ pub enum DeployError {
     /// The commit cannot be read.
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
+    /// Somebody ended it.
+    #[error("cancelled by {by}")]
+    Cancelled {
+        /// Who.
+        by: String,
+    },
+    /// The branch moved on, or cannot be read.
+    #[error(transparent)]
+    Branch(#[from] BranchError),
     /// There is nothing to build.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -123,4 +133,21 @@ impl DeployError {
     pub fn explain(&self) -> String {
         zarpar_model::explain(self)
     }
+}
+
+/// What the log says of a cancelled deployment; `during` is the step that was at work.
+pub(crate) fn cancelled(deployment: &Deployment, by: &str, during: Option<WorkPhase>) -> String {
+    let work = match during {
+        Some(phase) => format!(
+            "while it was {phase}; what it had made was removed, and the release that was live was not touched"
+        ),
+        None => "while it waited, so it never began".to_owned(),
+    };
+    let again = match &deployment.kind {
+        DeploymentKind::Push { commit, .. } => {
+            format!("push again, or `zarpar deploy {} {commit}`", deployment.app)
+        }
+        _ => format!("`zarpar deploy {}`", deployment.app),
+    };
+    format!("by {by} {work}\nhint: to deploy it after all: {again}")
 }

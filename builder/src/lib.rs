@@ -6,7 +6,9 @@
 //! leaves behind is named by the store or carries the deployment's label, and [`Builder::recover`]
 //! finishes or removes it.
 
+mod branch;
 mod build;
+mod cancel;
 mod candidate;
 mod checkout;
 mod context;
@@ -15,11 +17,13 @@ mod dockerignore;
 mod edge;
 mod env;
 mod error;
+mod files;
 mod foresight;
 mod health;
 mod hold;
 mod journal;
 mod make;
+mod moves;
 mod one_off;
 mod pipeline;
 mod plan;
@@ -35,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::Mutex;
 use zarpar_engine::Engine;
 use zarpar_model::{
     App, AppName, CommitId, DeploymentId, EnvKey, EventKind, Instance, ProjectConfig, Release,
@@ -44,13 +48,15 @@ use zarpar_model::{
 use zarpar_services::Postgres;
 use zarpar_store::Store;
 
+pub use branch::BranchError;
 pub use checkout::{Checkout, CheckoutError};
 pub use env::{Site, Surroundings};
 pub use error::DeployError;
 pub use journal::{Follower, Journal};
+pub use moves::Moved;
 pub use plan::{Plan, PlanError};
 pub use precompress::{Summary, compress_static};
-pub use queue::Queue;
+pub use queue::{CancelError, Queue};
 pub use static_store::{StaticError, StaticStore};
 
 /// Everything a deployment needs; clones share it.
@@ -64,11 +70,14 @@ pub struct Builder {
     folders: Folders,
     /// Held while a table is made and sent, so that generations reach the edge in order.
     table: Arc<Mutex<()>>,
-    /// Read by a deployment from before its static files are collected until its release names
-    /// them; written by who removes files that no release names.
-    files: Arc<RwLock<()>>,
+    /// Between who collects an app's static files and who removes some.
+    files: files::FileLocks,
     /// Apps whose new requests wait.
     holds: hold::Holds,
+    /// Which deployments are at work, and may be cancelled.
+    at_work: cancel::AtWork,
+    /// Who watches deployments begin and end.
+    moves: moves::Moves,
     /// Drains go on after a deployment has ended.
     retiring: tokio_util::task::TaskTracker,
     /// Held while static files are compressed: one processor at a time is enough for that.
@@ -104,8 +113,10 @@ impl Builder {
             surroundings,
             folders,
             table: Arc::default(),
-            files: Arc::default(),
+            files: files::FileLocks::default(),
             holds: hold::Holds::default(),
+            at_work: cancel::AtWork::default(),
+            moves: moves::Moves::default(),
             retiring: tokio_util::task::TaskTracker::new(),
             compressing: Arc::default(),
         }

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use zarpar_model::{
-    App, Deployment, DeploymentId, DeploymentKind, EnvKey, EventKind, Outcome, PhaseEvent,
+    App, Deployment, DeploymentId, DeploymentKind, EnvKey, EventKind, Outcome, Phase, PhaseEvent,
     ProcessName, Release, Target, WorkPhase, show_span,
 };
 
-use crate::error::DeployError;
+use crate::cancel::{TooLate, Work};
+use crate::error::{DeployError, cancelled};
 use crate::{Builder, Draft, hold, now};
 
 impl Builder {
@@ -19,42 +20,94 @@ impl Builder {
     /// leaves a deployment without a final phase, unless the store takes no more changes.
     pub async fn deploy(&self, deployment: &Deployment) {
         let began = Instant::now();
-        let attempt = std::panic::AssertUnwindSafe(self.attempt(deployment))
-            .catch_unwind()
-            .await;
-        let result =
-            attempt.unwrap_or_else(|panic| Err(DeployError::Bug(panic_text(panic.as_ref()))));
+        let work = self.at_work.begin(deployment.id);
+        let attempt = std::panic::AssertUnwindSafe(self.attempt(deployment)).catch_unwind();
+        // A cancelled attempt is dropped at the end of this statement, before anything is undone.
+        let result = tokio::select! {
+            biased;
+            result = attempt => {
+                result.unwrap_or_else(|panic| Err(DeployError::Bug(panic_text(panic.as_ref()))))
+            }
+            () = work.cancelled(1) => Err(DeployError::Bug("cancelled by nobody".to_owned())),
+        };
+        let result = match (work.close(TooLate::Ending), result) {
+            (Some(by), Err(_)) => Err(DeployError::Cancelled { by }),
+            (_, result) => result,
+        };
         // However it ended; visitors come first.
         self.give_up_hold(deployment).await;
-        let (outcome, text) = match result {
-            Ok(url) => (
+        let end = match result {
+            Ok(url) => Some((
                 Outcome::Live,
                 format!("{url} ({} in all)", show_span(began.elapsed())),
-            ),
-            Err(error) => {
+            )),
+            Err(error) => self.end_without_release(deployment, &work, error).await,
+        };
+        self.at_work.end(deployment.id);
+        if let Some((outcome, text)) = end {
+            self.journal
+                .tell(deployment.id, EventKind::Finished { outcome, text });
+            self.tell_end(deployment.id);
+        }
+    }
+
+    /// Undoes and records; what to tell. `None` when it was superseded or cancelled between its
+    /// turn and its first step, which was told then.
+    async fn end_without_release(
+        &self,
+        deployment: &Deployment,
+        work: &Work,
+        error: DeployError,
+    ) -> Option<(Outcome, String)> {
+        let record = self.store.deployment(deployment.id).ok().flatten();
+        let phase = record.map(|record| record.phase);
+        if phase
+            .as_ref()
+            .is_some_and(|phase| phase.outcome().is_some_and(|end| end != Outcome::Live))
+        {
+            return None;
+        }
+        let (outcome, event, text) = match error {
+            DeployError::Cancelled { by } => {
+                let during = match phase {
+                    Some(Phase::Working { phase }) => Some(phase),
+                    _ => None,
+                };
+                let note = format!("cancelled by {by}, ending what is at work");
+                self.journal
+                    .tell(deployment.id, EventKind::Note { text: note });
+                self.end_work(deployment, work).await;
+                let text = cancelled(deployment, &by, during);
+                (Outcome::Cancelled, PhaseEvent::Cancel(by), text)
+            }
+            error => {
                 let reason = error.explain();
-                // A store that takes no more changes may or may not have recorded the release as
-                // active; what runs is left alone, and the next start reads what was recorded.
-                if self.store.fault().is_none() {
-                    self.undo(deployment).await;
-                }
-                if let Err(error) = self.durable(|store| {
-                    store.advance(deployment.id, PhaseEvent::Fail(reason.clone()), now())
-                }) {
-                    tracing::error!(deployment = %deployment.id, %error, "cannot record that the deployment failed");
-                }
-                (Outcome::Failed, reason)
+                (Outcome::Failed, PhaseEvent::Fail(reason.clone()), reason)
             }
         };
-        self.journal
-            .tell(deployment.id, EventKind::Finished { outcome, text });
+        // A store that takes no more changes may or may not have recorded the release as active;
+        // what runs is left alone, and the next start reads what was recorded.
+        if self.store.fault().is_none() {
+            self.undo(deployment).await;
+        }
+        if let Err(error) = self.durable(|store| store.advance(deployment.id, event, now())) {
+            tracing::error!(deployment = %deployment.id, %error, "cannot record how the deployment ended");
+        }
+        Some((outcome, text))
     }
 
     async fn attempt(&self, deployment: &Deployment) -> Result<String, DeployError> {
         let app = self.app(deployment)?;
-        let files = self.files.read().await;
+        if let DeploymentKind::Push {
+            commit,
+            branch: Some(pushed),
+        } = &deployment.kind
+        {
+            self.may_move(&app.name, commit, pushed)?;
+        }
+        let files = self.files.collects(&app.name).await;
         let made = match &deployment.kind {
-            DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
+            DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => {
                 self.make(deployment, &app, commit).await?
             }
             DeploymentKind::Rollback { to } => {
@@ -84,7 +137,9 @@ impl Builder {
             self.probe_all(&draft, &release, &web),
         )
         .await?;
-        self.go_live(&draft, release, web).await
+        let live = self.go_live(&draft, release, web).await?;
+        self.move_pushed(deployment);
+        Ok(live)
     }
 
     pub(crate) async fn prepare_surroundings(
@@ -159,6 +214,7 @@ impl Builder {
         web: Vec<Target>,
     ) -> Result<String, DeployError> {
         let app = &draft.app.name;
+        self.close_to_cancels(draft.deployment)?;
         let previous = self.durable(|store| {
             store.activate(app, release.number, draft.deployment, web.clone(), now())
         })?;
@@ -224,8 +280,12 @@ impl Builder {
         phase: WorkPhase,
         work: impl Future<Output = Result<T, DeployError>>,
     ) -> Result<T, DeployError> {
-        self.durable(|store| store.advance(deployment.id, PhaseEvent::Begin(phase), now()))?;
+        let record =
+            self.durable(|store| store.advance(deployment.id, PhaseEvent::Begin(phase), now()))?;
         self.journal.tell(deployment.id, EventKind::Began { phase });
+        if phase == first_step(&deployment.kind) {
+            self.moves.tell(&record);
+        }
         let began = Instant::now();
         let product = work.await?;
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -251,6 +311,14 @@ impl Builder {
                 tracing::warn!(%deployment, %error, "a container of release tasks is left, the next start removes it");
             }
         });
+    }
+}
+
+/// The step that a deployment begins with.
+fn first_step(kind: &DeploymentKind) -> WorkPhase {
+    match kind {
+        DeploymentKind::Push { .. } | DeploymentKind::Deploy { .. } => WorkPhase::CheckingOut,
+        DeploymentKind::Rollback { .. } | DeploymentKind::Restart => WorkPhase::Starting,
     }
 }
 

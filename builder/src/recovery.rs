@@ -66,6 +66,7 @@ impl Builder {
                     text: reason,
                 },
             );
+            self.tell_end(deployment.id);
         }
         Ok(())
     }
@@ -96,6 +97,7 @@ impl Builder {
         let Some(release) = self.store.release(&app.name, active)? else {
             return Ok(());
         };
+        self.recover_branch(app, &release)?;
         let own = self.store.release_env(&app.name, active)?;
         let env = self
             .environment(app, &own, active, &release.commit, release.port)

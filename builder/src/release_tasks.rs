@@ -81,6 +81,9 @@ impl Builder {
             let id = self
                 .create_task(draft, [program.as_slice(), &arguments].concat())
                 .await?;
+            if let Some(work) = self.at_work.get(draft.deployment) {
+                work.drives();
+            }
             settings = self.drive(draft, &id, &progress).await?;
             container = Some(id);
         } else {
@@ -122,7 +125,7 @@ impl Builder {
             log_max_bytes: Some(10 << 20),
             ..ContainerSpec::default()
         };
-        Ok(self.engine.create_container(None, spec).await?)
+        Ok(self.create_whole(draft.deployment, None, spec).await?)
     }
 
     /// Follows the driver until it says that the last task is done: what is left then is the end

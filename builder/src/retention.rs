@@ -165,7 +165,7 @@ impl Builder {
     }
 
     async fn prune_static(&self, app: &AppName) -> Result<(), DeployError> {
-        let _nobody_collects = self.files.write().await;
+        let _nobody_collects = self.files.removes(app).await;
         let kept: HashSet<String> = self
             .store
             .releases(app)?

@@ -5,14 +5,15 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// Links `pre-receive` and `update` in `folder` to `binary`. Each link is made under another
+/// Links `pre-receive`, `proc-receive` and `git-ssh` (what a fetch starts for ssh) in `folder` to
+/// `binary`. Each link is made under another
 /// name and renamed, so a push that arrives in between finds the old one or the new one.
 ///
 /// # Errors
 /// When the folder or a link cannot be made.
 pub fn install(folder: &Path, binary: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    for name in ["pre-receive", "update"] {
+    for name in ["pre-receive", "proc-receive", "git-ssh"] {
         let tmp = folder.join(format!(".{name}.new"));
         match fs::remove_file(&tmp) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -20,5 +21,9 @@ pub fn install(folder: &Path, binary: &Path) -> io::Result<()> {
         }
         fs::rename(&tmp, folder.join(name))?;
     }
-    Ok(())
+    // What versions before had in its place.
+    match fs::remove_file(folder.join("update")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -1,10 +1,12 @@
 //! What git calls during a push. Both hooks are links to the zarpar binary, told apart by their
-//! name. `pre-receive` asks the control plane whether the references may move at all; `update`
-//! asks it to deploy, shows the deployment to the pusher, and lets the branch move only when the
-//! release is live. The hooks keep no state; when one dies, git refuses the reference.
+//! name. `pre-receive` asks the control plane whether the references may move at all; `proc-receive`
+//! asks it to deploy and to move the branch once the release is live, and shows the deployment to
+//! the pusher. The hooks keep no state; when one dies, git refuses the reference.
 #![warn(missing_docs)]
 
 mod install;
+mod proc_receive;
+mod quarantine;
 mod render;
 mod run;
 
@@ -18,3 +20,5 @@ pub const ENV_APP: &str = "ZARPAR_HOOK_APP";
 pub const ENV_BY: &str = "ZARPAR_HOOK_BY";
 /// The variable with the path of the control socket.
 pub const ENV_SOCKET: &str = "ZARPAR_HOOK_SOCKET";
+/// The variable with the number under which whoever started `git receive-pack` knows this push.
+pub const ENV_RECEIVE: &str = "ZARPAR_HOOK_RECEIVE";

@@ -34,10 +34,10 @@ pub fn render(event: &Event) -> Vec<String> {
             .map(|line| format!("=====> {}", clean(line)))
             .collect(),
         EventKind::Finished { outcome, text } => {
-            let word = if *outcome == Outcome::Superseded {
-                "superseded"
-            } else {
-                "failed"
+            let word = match outcome {
+                Outcome::Superseded => "superseded",
+                Outcome::Cancelled => "cancelled",
+                Outcome::Failed | Outcome::Live => "failed",
             };
             let mut lines = text.lines().map(clean);
             let first = format!(" !     {word}: {}", lines.next().unwrap_or_default());

@@ -1,5 +1,6 @@
 //! Tokens: 32 random bytes that open the HTTP road. The store keeps their SHA-256 alone.
 
+use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -49,10 +50,14 @@ pub(crate) fn authenticate(
     Ok(None)
 }
 
-/// Whether a Basic header has a user name and an empty password, as a remote
-/// `http://TOKEN@HOST/…` gives it.
-pub(crate) fn is_user_alone(header: &str) -> bool {
-    basic(header).is_some_and(|[user, password]| !user.is_empty() && password.is_empty())
+/// Whether git sent a user name and an empty password, as it does for a remote
+/// `http://TOKEN@HOST/…`.
+pub(crate) fn is_git_with_user_alone(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    text(header::USER_AGENT).is_some_and(|agent| agent.starts_with("git/"))
+        && text(header::AUTHORIZATION)
+            .and_then(basic)
+            .is_some_and(|[user, password]| !user.is_empty() && password.is_empty())
 }
 
 fn basic(header: &str) -> Option<[String; 2]> {

@@ -2,14 +2,17 @@
 //! compared with the one reference that may move, and never used otherwise.
 
 use zarpar_control::RefUpdate;
-use zarpar_model::{AppName, BranchName};
+use zarpar_model::{AppName, BranchName, CommitId};
+
+/// References that the hook counts at most.
+const SHOWN: usize = 50;
 
 /// Why a push is refused, for the pusher.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// More than one reference.
     #[error(
-        "expected one branch in a push to `{app}`, found {count} references\nhint: `git push REMOTE {branch}`"
+        "expected one branch in a push to `{app}`, found {} references\nhint: `git push REMOTE {branch}`", if *count < SHOWN { count.to_string() } else { format!("{SHOWN} or more") }
     )]
     Several {
         /// The app.
@@ -45,15 +48,15 @@ pub enum Refusal {
     },
 }
 
-/// Whether a push may go on.
+/// Whether a push may go on: with this commit.
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn check_push(
+pub fn check_push<'a>(
     app: &AppName,
     branch: &BranchName,
-    updates: &[RefUpdate],
-) -> Result<(), Refusal> {
+    updates: &'a [RefUpdate],
+) -> Result<&'a CommitId, Refusal> {
     let [update] = updates else {
         return Err(Refusal::Several {
             app: app.clone(),
@@ -91,7 +94,7 @@ pub fn check_push(
             branch: branch.clone(),
         });
     }
-    Ok(())
+    Ok(&update.new)
 }
 
 #[cfg(test)]
@@ -113,7 +116,7 @@ mod tests {
             &"main".parse().unwrap(),
             &updates,
         )
-        .map_or_else(|refusal| refusal.to_string(), |()| "ok".to_owned())
+        .map_or_else(|refusal| refusal.to_string(), |_| "ok".to_owned())
     }
 
     #[test]

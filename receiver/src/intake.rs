@@ -1,10 +1,12 @@
 //! The one door to a deployment: push, `zarpar deploy`, rollback and restart all come through
 //! here. What it accepts is durable before it says so.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use zarpar_model::{
-    App, AppName, CommitId, Deployment, DeploymentKind, Release, ReleaseNumber, ReleaseState,
+    App, AppName, CommitId, Deployment, DeploymentKind, PushedBranch, Release, ReleaseNumber,
+    ReleaseState,
 };
 use zarpar_store::{Store, StoreError};
 
@@ -12,6 +14,9 @@ use zarpar_store::{Store, StoreError};
 #[derive(Clone)]
 pub struct Intake {
     store: Store,
+    /// Held from the look at what is under way to the acceptance, so that of two pushes of one
+    /// commit the second finds the first.
+    door: Arc<Mutex<()>>,
 }
 
 /// What became of a request.
@@ -23,6 +28,11 @@ pub enum Submission {
         deployment: Deployment,
         /// The overtaken ones.
         superseded: Vec<Deployment>,
+    },
+    /// This commit is on its way already, and nothing newer: whoever asks follows that deployment.
+    UnderWay {
+        /// The deployment.
+        deployment: Deployment,
     },
     /// The commit is live already and nothing newer is on its way.
     AlreadyLive {
@@ -70,7 +80,10 @@ pub enum IntakeError {
 impl Intake {
     /// A door to the deployments of `store`.
     pub fn new(store: Store) -> Intake {
-        Intake { store }
+        Intake {
+            store,
+            door: Arc::default(),
+        }
     }
 
     /// Asks for a commit. A commit that is live already, with nothing newer on its way, is
@@ -85,16 +98,33 @@ impl Intake {
         by: String,
         pushed: bool,
     ) -> Result<Submission, IntakeError> {
+        if pushed {
+            return self.push(app, commit, None, by);
+        }
+        self.app(app)?;
+        self.submit(app, DeploymentKind::Deploy { commit }, by)
+    }
+
+    /// Asks for a commit that was pushed; `branch` moves to it once it is live.
+    ///
+    /// # Errors
+    /// [`IntakeError`].
+    pub fn push(
+        &self,
+        app: &AppName,
+        commit: CommitId,
+        branch: Option<PushedBranch>,
+        by: String,
+    ) -> Result<Submission, IntakeError> {
+        let _alone = self.door.lock().unwrap_or_else(PoisonError::into_inner);
         let record = self.app(app)?;
-        if pushed && let Some(release) = self.live_with(&record, &commit)? {
+        if let Some(deployment) = self.under_way(app, &commit, branch.as_ref())? {
+            return Ok(Submission::UnderWay { deployment });
+        }
+        if let Some(release) = self.live_with(&record, &commit)? {
             return Ok(Submission::AlreadyLive { release });
         }
-        let kind = if pushed {
-            DeploymentKind::Push { commit }
-        } else {
-            DeploymentKind::Deploy { commit }
-        };
-        self.submit(app, kind, by)
+        self.submit(app, DeploymentKind::Push { commit, branch }, by)
     }
 
     /// Asks for an earlier release; without a number, for the newest one with an older build than
@@ -176,6 +206,32 @@ impl Intake {
         self.store
             .app(app)?
             .ok_or_else(|| IntakeError::NoApp(app.clone()))
+    }
+
+    /// The newest unfinished deployment of the app, when it is a push of this commit that moves
+    /// the same branch.
+    fn under_way(
+        &self,
+        app: &AppName,
+        commit: &CommitId,
+        branch: Option<&PushedBranch>,
+    ) -> Result<Option<Deployment>, StoreError> {
+        let mut unfinished = self.store.unfinished()?;
+        unfinished.retain(|deployment| deployment.app == *app);
+        Ok(unfinished.pop().filter(|newest| match &newest.kind {
+            DeploymentKind::Push {
+                commit: found,
+                branch: moves,
+            } => {
+                let same = |wanted: &PushedBranch| {
+                    moves
+                        .as_ref()
+                        .is_some_and(|moves| moves.name == wanted.name)
+                };
+                found == commit && branch.is_none_or(same)
+            }
+            _ => false,
+        }))
     }
 
     fn live_with(&self, app: &App, commit: &CommitId) -> Result<Option<ReleaseNumber>, StoreError> {

@@ -1,21 +1,24 @@
 //! The bare repositories, `<folder>/<app>.git`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use zarpar_model::{AppName, BranchName, CommitId};
 
-use crate::git::{GitConfig, GitError};
+use crate::git::{Git, GitConfig, GitError};
+use crate::leftovers;
 
 /// All repositories of this server.
 #[derive(Debug, Clone)]
 pub struct Repositories {
     folder: PathBuf,
-    git: GitConfig,
+    git: Git,
 }
 
 impl Repositories {
     /// Keeps them in `folder`.
     pub fn new(folder: PathBuf, git: GitConfig) -> Repositories {
+        let git = Git::new(git);
         Repositories { folder, git }
     }
 
@@ -24,9 +27,36 @@ impl Repositories {
         self.folder.join(format!("{app}.git"))
     }
 
+    /// Where fetches do their work, on the same disk.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.folder.join(".fetch")
+    }
+
     /// How git is started.
-    pub(crate) fn git(&self) -> &GitConfig {
+    pub(crate) fn git(&self) -> &Git {
         &self.git
+    }
+
+    /// All of a push is here and git has checked it, so it has no time limit any more: the number
+    /// is the one that its hook was started with.
+    pub fn received(&self, receive: u64) {
+        self.git.receives.is_whole(receive);
+    }
+
+    /// What a start of the server does here: says in the log when git is missing or old, and
+    /// removes what killed pushes left. What is younger than an hour may belong to one that ends
+    /// just now, because its client is gone with the server before.
+    pub async fn tidy(&self) {
+        self.git.advise().await;
+        let folder = self.folder.clone();
+        let swept = tokio::task::spawn_blocking(move || sweep(&folder)).await;
+        match swept.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(0) => {}
+            Ok(removed) => {
+                tracing::info!(removed, "removed what pushes that were ended had left");
+            }
+            Err(error) => tracing::warn!(%error, "what ended pushes left cannot be removed"),
+        }
     }
 
     /// Makes the repository of an app; one that is there already is left as it is.
@@ -69,4 +99,21 @@ impl Repositories {
             .await?
             .and_then(|id| id.parse().ok()))
     }
+}
+
+/// How old what a killed push left must be at the start.
+const OLD: Duration = Duration::from_secs(3600);
+
+fn sweep(folder: &Path) -> std::io::Result<usize> {
+    let repositories = match std::fs::read_dir(folder) {
+        // The folder comes with the first app.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        repositories => repositories?,
+    };
+    let mut removed = 0;
+    for repository in repositories {
+        let found = leftovers::find(&repository?.path())?;
+        removed += leftovers::remove(&found, OLD)?;
+    }
+    Ok(removed)
 }

@@ -6,39 +6,41 @@
 use std::io;
 use std::sync::Arc;
 
-use async_compression::tokio::bufread::GzipDecoder;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
-use tokio::io::BufReader;
-use tokio::process::Child;
+use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_util::io::StreamReader;
 use tokio_util::task::TaskTracker;
-use zarpar_model::{App, AppName};
 use zarpar_store::Store;
 
-use crate::auth::{authenticate, is_user_alone};
+use crate::admission::{Admitted, admit, trouble, words};
+use crate::attempts::Attempts;
 use crate::exchange::{Outputs, PIECES, exchange};
 use crate::git::{Dialogue, Service};
+use crate::receives::Served;
 use crate::repository::Repositories;
+use crate::request_body::{Coding, announced, begun, linger, reader};
 
 /// Git processes at once; each takes some MB.
 const AT_ONCE: usize = 16;
 /// The largest request of a fetch, unpacked, in bytes: a list of object names.
 const FETCH_REQUEST: u64 = 32 * 1024 * 1024;
+/// What a push may have beside its pack, in bytes: the references it moves.
+const COMMANDS: u64 = 16 * 1024 * 1024;
 
 /// What the handlers share.
 #[derive(Clone)]
 pub struct ReceiverState {
-    store: Store,
+    pub(crate) store: Store,
     repositories: Repositories,
-    permits: Arc<Semaphore>,
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) attempts: Arc<Attempts>,
     tasks: TaskTracker,
 }
 
@@ -49,6 +51,7 @@ impl ReceiverState {
             store,
             repositories,
             permits: Arc::new(Semaphore::new(AT_ONCE)),
+            attempts: Arc::default(),
             tasks,
         }
     }
@@ -64,195 +67,141 @@ impl ReceiverState {
     }
 }
 
-/// The three paths.
+/// The three paths; every other one, and every other method, is no place of ours.
 pub fn routes(state: ReceiverState) -> Router {
     Router::new()
-        .route("/git/{repository}/info/refs", get(advertise))
-        .route("/git/{repository}/{service}", post(serve))
+        .route(
+            "/git/{repository}/info/refs",
+            get(advertise).fallback(nothing),
+        )
+        .route("/git/{repository}/{service}", post(serve).fallback(nothing))
         .with_state(state)
+}
+
+async fn nothing() -> Response {
+    words(
+        StatusCode::NOT_FOUND,
+        "there is nothing here\nhint: the address of a repository is `http://TOKEN@HOST:PORT/git/APP.git`",
+    )
 }
 
 async fn advertise(
     State(state): State<ReceiverState>,
     Path(repository): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    request: Request,
 ) -> Response {
+    let query = query.unwrap_or_default();
     let wanted = query
-        .as_deref()
-        .and_then(|query| query.strip_prefix("service="));
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("service="));
     let Some(service) = wanted.and_then(Service::from_name) else {
         return words(
             StatusCode::FORBIDDEN,
             "expected a git client of version 1.6.6 or later\nhint: push with `git push`, clone with `git clone`",
         );
     };
-    let admitted = match admit(&state, &repository, &headers) {
+    let headers = request.headers();
+    let admitted = match admit(&state, &repository, service, headers, request.extensions()) {
         Ok(admitted) => admitted,
         Err(refusal) => return *refusal,
     };
-    let child = match start(&state, service, &admitted, Dialogue::Advertise, &headers) {
+    let child = match start(&state, service, &admitted, Dialogue::Advertise, headers) {
         Ok(child) => child,
         Err(refusal) => return *refusal,
     };
     let content_type = format!("application/x-{}-advertisement", service.name());
     // As git's own http-backend does: the line that names the service, unless the client
     // speaks version 2, whose answer has a header of its own.
-    let speaks_v2 = protocol(&headers) == Some("version=2");
+    let speaks_v2 = protocol(headers) == Some("version=2");
     let prefix = if speaks_v2 {
         Bytes::new()
     } else {
         service_line(service)
     };
-    let request = Input {
+    let input = Input {
         body: Body::empty(),
-        encoding: Encoding::Plain(1),
+        coding: Coding::Plain,
+        limit: 0,
     };
-    respond(
-        &state,
-        child,
-        request,
-        prefix,
-        content_type,
-        admitted.permit,
-    )
+    respond(&state, child, input, prefix, content_type, admitted.permit)
 }
 
 async fn serve(
     State(state): State<ReceiverState>,
     Path((repository, service)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
     let Some(service) = Service::from_name(&service) else {
-        return words(
-            StatusCode::NOT_FOUND,
-            "there is nothing here\nhint: the address of a repository is `http://TOKEN@HOST:PORT/git/APP.git`",
-        );
+        return nothing().await;
     };
+    let (head, body) = request.into_parts();
+    match prepare(&state, &repository, service, &head) {
+        Ok((admitted, coding, limit)) => {
+            // A client that waits for `100 Continue` gets it by this, before our answer's head.
+            let Some(body) = begun(body).await else {
+                return words(StatusCode::REQUEST_TIMEOUT, "expected a request's body");
+            };
+            let headers = &head.headers;
+            let child = match start(&state, service, &admitted, Dialogue::Stateless, headers) {
+                Ok(child) => child,
+                Err(refusal) => return *refusal,
+            };
+            let content_type = format!("application/x-{}-result", service.name());
+            let input = Input {
+                body,
+                coding,
+                limit,
+            };
+            let prefix = Bytes::new();
+            respond(&state, child, input, prefix, content_type, admitted.permit)
+        }
+        Err(refusal) => {
+            // Who waits for `100 Continue` has sent nothing, and to read would ask for it.
+            if !head.headers.contains_key(header::EXPECT) {
+                state.tasks.spawn(linger(body));
+            }
+            *refusal
+        }
+    }
+}
+
+/// Everything that can be said before the body is read.
+fn prepare(
+    state: &ReceiverState,
+    repository: &str,
+    service: Service,
+    head: &Parts,
+) -> Result<(Admitted, Coding, u64), Box<Response>> {
+    let headers = &head.headers;
+    let admitted = admit(state, repository, service, headers, &head.extensions)?;
     let content_type = format!("application/x-{}-request", service.name());
     if headers
         .get(header::CONTENT_TYPE)
         .is_none_or(|found| found.as_bytes() != content_type.as_bytes())
     {
-        return words(
+        let text = format!("expected a request of a git client, of the type `{content_type}`");
+        let refusal = words(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text);
+        return Err(Box::new(refusal));
+    }
+    let Some(coding) = Coding::of(headers) else {
+        return Err(Box::new(words(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "expected a request of a git client",
-        );
-    }
-    let admitted = match admit(&state, &repository, &headers) {
-        Ok(admitted) => admitted,
-        Err(refusal) => return *refusal,
+            "expected a body that is plain or gzip",
+        )));
     };
-    // A pack has git's own limit (receive.maxInputSize); the rest is bounded here.
-    let limit = if service == Service::ReceivePack {
-        u64::MAX
-    } else {
-        FETCH_REQUEST
+    let limit = match service {
+        // git has a limit of its own for the pack (receive.maxInputSize), and says so better.
+        Service::ReceivePack => state.repositories.git().config.limits.max_pack + COMMANDS,
+        Service::UploadPack => FETCH_REQUEST,
     };
-    let encoding = match headers
-        .get(header::CONTENT_ENCODING)
-        .map(HeaderValue::as_bytes)
-    {
-        None | Some(b"identity") => Encoding::Plain(limit),
-        Some(b"gzip" | b"x-gzip") => Encoding::Gzip(limit),
-        Some(_) => {
-            return words(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "expected a body that is plain or gzip",
-            );
-        }
-    };
-    let child = match start(&state, service, &admitted, Dialogue::Stateless, &headers) {
-        Ok(child) => child,
-        Err(refusal) => return *refusal,
-    };
-    let content_type = format!("application/x-{}-result", service.name());
-    let request = Input { body, encoding };
-    respond(
-        &state,
-        child,
-        request,
-        Bytes::new(),
-        content_type,
-        admitted.permit,
-    )
-}
-
-/// How a request body is packed, with the most bytes it may unpack to.
-enum Encoding {
-    Plain(u64),
-    Gzip(u64),
-}
-
-struct Admitted {
-    app: App,
-    by: String,
-    permit: OwnedSemaphorePermit,
-}
-
-/// Who may do what: a token first, then the app within its scope. An app that does not exist
-/// and one that the token may not touch look the same.
-fn admit(
-    state: &ReceiverState,
-    repository: &str,
-    headers: &HeaderMap,
-) -> Result<Admitted, Box<Response>> {
-    let credentials = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let token =
-        authenticate(&state.store, credentials).map_err(|error| Box::new(trouble(&error)))?;
-    let Some(token) = token else {
-        return Err(Box::new(unknown(credentials)));
-    };
-    let name = repository
-        .strip_suffix(".git")
-        .and_then(|name| name.parse::<AppName>().ok());
-    let app = match name.filter(|name| token.scope.allows(name)) {
-        Some(name) => state
-            .store
-            .app(&name)
-            .map_err(|error| Box::new(trouble(&error)))?,
-        None => None,
-    };
-    let Some(app) = app else {
+    if let Some(length) = announced(headers).filter(|length| *length > limit) {
         let text = format!(
-            "the token `{}` opens no app of this name\nhint: `zarpar apps list` and `zarpar tokens list` on the server show what there is",
-            token.name
+            "this request has {length} bytes, and this server takes at most {limit}\nhint: is a file in the repository that should not be? `git rev-list --objects --disk-usage=human HEAD` shows the size of its history"
         );
-        return Err(Box::new(words(StatusCode::NOT_FOUND, &text)));
-    };
-    let Ok(permit) = state.permits.clone().try_acquire_owned() else {
-        let mut response = words(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many pushes and fetches at once\nhint: try again in some seconds",
-        );
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        return Err(Box::new(response));
-    };
-    Ok(Admitted {
-        app,
-        by: format!("token:{}", token.name),
-        permit,
-    })
-}
-
-/// No token, or one that opens nothing. To a client without a password git would ask its user
-/// for one, whatever we say; when a token was sent without a password, words help more.
-fn unknown(credentials: Option<&str>) -> Response {
-    let text = "expected a token of this server, as user name or password\nhint: `zarpar tokens create NAME --app APP` on the server prints one; then `git remote set-url production http://TOKEN@HOST:PORT/git/APP.git`";
-    if credentials.is_some_and(is_user_alone) {
-        return words(StatusCode::FORBIDDEN, text);
+        return Err(Box::new(words(StatusCode::PAYLOAD_TOO_LARGE, &text)));
     }
-    let mut response = words(StatusCode::UNAUTHORIZED, text);
-    let challenge = HeaderValue::from_static("Basic realm=\"zarpar\"");
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, challenge);
-    response
+    Ok((admitted, coding, limit))
 }
 
 fn start(
@@ -261,7 +210,7 @@ fn start(
     admitted: &Admitted,
     dialogue: Dialogue,
     headers: &HeaderMap,
-) -> Result<Child, Box<Response>> {
+) -> Result<Served, Box<Response>> {
     let app = admitted.app.name.as_str();
     let hook_env = [
         (zarpar_hooks::ENV_APP, app),
@@ -288,34 +237,29 @@ fn service_line(service: Service) -> Bytes {
     Bytes::from(format!("{:04x}{line}0000", line.len() + 4))
 }
 
-/// A request body and how it is packed.
+/// A request body, how it is packed, and the most bytes it may unpack to.
 struct Input {
     body: Body,
-    encoding: Encoding,
+    coding: Coding,
+    limit: u64,
 }
 
 /// Answers with what git writes. The exchange runs in a task of its own and goes on without the
 /// client.
 fn respond(
     state: &ReceiverState,
-    child: Child,
-    request: Input,
+    child: Served,
+    input: Input,
     prefix: Bytes,
     content_type: String,
     permit: OwnedSemaphorePermit,
 ) -> Response {
     let (out, mut taken) = mpsc::channel::<Bytes>(PIECES);
     state.tasks.spawn(async move {
-        let body = StreamReader::new(request.body.into_data_stream().map_err(io::Error::other));
+        let reader = reader(input.body, input.coding, input.limit);
         let outputs = Outputs { out, err: None };
-        let ended = match request.encoding {
-            Encoding::Plain(limit) => exchange(child, body, limit, outputs).await,
-            Encoding::Gzip(limit) => {
-                let plain = GzipDecoder::new(BufReader::new(body));
-                exchange(child, plain, limit, outputs).await
-            }
-        };
-        if let Err(error) = ended {
+        // The reader has the limit, and one byte more would look like git's own end.
+        if let Err(error) = exchange(child, reader, u64::MAX, outputs).await {
             tracing::error!(%error, "git could not be followed to its end");
         }
         drop(permit);
@@ -331,22 +275,4 @@ fn respond(
         Body::from_stream(stream),
     )
         .into_response()
-}
-
-/// Plain text: git shows it to its user line by line.
-fn words(status: StatusCode, text: &str) -> Response {
-    (
-        status,
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-        format!("{text}\n"),
-    )
-        .into_response()
-}
-
-fn trouble(error: &dyn std::error::Error) -> Response {
-    tracing::error!(%error, "a git request could not be served");
-    words(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "zarpar cannot serve this now\nhint: its log on the server says why",
-    )
 }

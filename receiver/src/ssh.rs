@@ -6,13 +6,13 @@ use std::io;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::process::Child;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use zarpar_control::{GitPiece, GitProtocol, GitService, write_piece};
 use zarpar_model::AppName;
 
 use crate::exchange::{Outputs, PIECES, exchange};
 use crate::git::{Dialogue, GitError, Service};
+use crate::receives::Served;
 use crate::smart_http::ReceiverState;
 
 /// A push or fetch that is asked for.
@@ -40,9 +40,8 @@ pub enum VisitError {
 }
 
 /// A service that has been started.
-#[derive(Debug)]
 pub struct Session {
-    child: Child,
+    served: Served,
     permit: OwnedSemaphorePermit,
 }
 
@@ -61,14 +60,14 @@ impl ReceiverState {
             (zarpar_hooks::ENV_APP, visit.app.as_str()),
             (zarpar_hooks::ENV_BY, visit.by),
         ];
-        let child = self.repositories().git().serve(
+        let served = self.repositories().git().serve(
             service,
             &self.repositories().path(visit.app),
             Dialogue::Whole,
             visit.protocol.map(GitProtocol::variable),
             &hook_env,
         )?;
-        Ok(Session { child, permit })
+        Ok(Session { served, permit })
     }
 }
 
@@ -106,9 +105,14 @@ impl Session {
             out,
             err: Some(err),
         };
-        let (ended, present) =
-            tokio::join!(exchange(self.child, input, u64::MAX, outputs), passing);
-        drop(self.permit);
+        // A client that takes nothing more holds its own connection, and no place among those
+        // that git has room for.
+        let serving = async {
+            let ended = exchange(self.served, input, u64::MAX, outputs).await;
+            drop(self.permit);
+            ended
+        };
+        let (ended, present) = tokio::join!(serving, passing);
         let status = ended?;
         if present {
             // A signal has no code; 128 is what git itself says when it dies.

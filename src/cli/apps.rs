@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use zarpar_control::{AppView, DomainView, Request, TokenCreated, TokenView};
-use zarpar_model::AppName;
+use zarpar_model::{Access, AppName};
 
 use super::client::{ask, follow};
 use super::{AppsCommand, DomainsCommand, Remote, TokensCommand, output, table};
@@ -111,9 +111,23 @@ pub(super) fn confirmed(name: &AppName) -> bool {
 
 pub(crate) fn tokens(remote: &Remote, command: TokensCommand) -> ExitCode {
     match command {
-        TokensCommand::Create { name, apps } => ask(
+        TokensCommand::Create {
+            name,
+            apps,
+            read_only,
+            expires,
+        } => ask(
             remote,
-            &Request::TokenCreate { name, apps },
+            &Request::TokenCreate {
+                name,
+                apps,
+                access: if read_only {
+                    Access::Read
+                } else {
+                    Access::Push
+                },
+                lifetime: expires.map(|time| time.as_secs()),
+            },
             |created: TokenCreated| {
                 output::note(
                     "this token is shown this once; it goes in front of the remote's address, http://TOKEN@HOST:PORT/git/APP.git\nhint: `zarpar apps info APP` shows the address",
@@ -134,12 +148,18 @@ pub(crate) fn tokens(remote: &Remote, command: TokensCommand) -> ExitCode {
                             token
                                 .apps
                                 .map_or_else(|| "all".to_owned(), |apps| apps.join(", ")),
+                            token.access,
                             token.created_at,
+                            match (token.expires_at, token.expired) {
+                                (None, _) => "never".to_owned(),
+                                (Some(end), false) => end,
+                                (Some(end), true) => format!("{end} (expired)"),
+                            },
                         ]
                     })
                     .collect();
                 table::print(
-                    &["TOKEN", "APPS", "CREATED"],
+                    &["TOKEN", "APPS", "ACCESS", "CREATED", "EXPIRES"],
                     &rows,
                     "no tokens yet\nhint: `zarpar tokens create NAME` makes one",
                 );

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use zarpar_control::{DeploymentView, ReleaseView, Request};
-use zarpar_model::{AppName, ReleaseNumber};
+use zarpar_model::{AppName, DeploymentId, NameError, ReleaseNumber};
 
 use super::client::{ask, follow};
-use super::{DeploymentsCommand, Listing, Remote, output, table};
+use super::{Listing, Remote, output, table};
+use crate::report::fail;
 
 pub(crate) fn deploy(remote: &Remote, app: AppName, revision: Option<String>) -> ExitCode {
     follow(
@@ -30,15 +31,47 @@ pub(crate) fn rollback(remote: &Remote, app: AppName, to: Option<ReleaseNumber>)
     )
 }
 
-pub(crate) fn deployments(
-    remote: &Remote,
-    app: AppName,
-    listing: Listing,
-    command: Option<DeploymentsCommand>,
-) -> ExitCode {
-    if let Some(DeploymentsCommand::Follow { id }) = command {
-        return follow(remote, &Request::DeploymentFollow { app, id });
+/// `APP`, `follow ID`, `cancel ID`, and the two with the app before them.
+pub(crate) fn deployments(remote: &Remote, listing: Listing, words: &[String]) -> ExitCode {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let said = match words[..] {
+        [app] => app.parse().map(|app| Said::List { app }),
+        [word @ ("follow" | "cancel"), id] => one(None, word, id),
+        [app, word @ ("follow" | "cancel"), id] => one(Some(app), word, id),
+        _ => {
+            output::note(
+                "zarpar: expected `zarpar deployments APP`, `… follow ID` or `… cancel ID`",
+            );
+            return ExitCode::from(2);
+        }
+    };
+    match said {
+        Ok(Said::List { app }) => list(remote, app, listing),
+        Ok(Said::One(request)) => follow(remote, &request),
+        Err(error) => fail(&error, 2),
     }
+}
+
+enum Said {
+    List { app: AppName },
+    One(Request),
+}
+
+fn one(app: Option<&str>, word: &str, id: &str) -> Result<Said, NameError> {
+    let app = app.map(str::parse).transpose()?;
+    let id = id.parse::<DeploymentId>()?;
+    Ok(Said::One(if word == "follow" {
+        Request::DeploymentFollow { app, id }
+    } else {
+        Request::DeploymentCancel {
+            app,
+            id,
+            by: caller(),
+        }
+    }))
+}
+
+fn list(remote: &Remote, app: AppName, listing: Listing) -> ExitCode {
     let empty =
         format!("no deployments of `{app}` yet\nhint: `git push production main` makes the first");
     ask(

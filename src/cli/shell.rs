@@ -127,6 +127,7 @@ fn road(command: &mut Command) -> Option<&mut Remote> {
         | Command::Domains { remote, .. }
         | Command::Certificates { remote, .. }
         | Command::Env { remote, .. }
+        | Command::Webhooks { remote, .. }
         | Command::Deploy { remote, .. }
         | Command::Deployments { remote, .. }
         | Command::Releases { remote, .. }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use zarpar_control::{AppView, DomainView, TokenCreated};
-use zarpar_model::{App, AppName, BranchName, EnvKey, HostName, ReleaseNumber, Scope, Token};
+use zarpar_model::{
+    Access, App, AppName, BranchName, EnvKey, HostName, ReleaseNumber, Scope, Timestamp, Token,
+};
 use zarpar_services::Postgres;
 
 use super::control::Answer;
@@ -237,6 +239,8 @@ impl Daemon {
         answer: &mut Answer,
         name: AppName,
         apps: Vec<AppName>,
+        access: Access,
+        lifetime: Option<u64>,
     ) -> anyhow::Result<u8> {
         for app in &apps {
             self.app(app)?;
@@ -248,11 +252,15 @@ impl Daemon {
         } else {
             Scope::Apps(apps)
         };
+        let now = Timestamp::from(SystemTime::now());
         let token = Token {
             name: name.clone(),
             sha256,
             scope,
-            created_at: SystemTime::now().into(),
+            created_at: now,
+            access,
+            expires_at: lifetime
+                .map(|seconds| Timestamp(now.0.saturating_add(seconds.saturating_mul(1000)))),
         };
         tokio::task::block_in_place(|| self.store.create_token(token))?;
         answer

@@ -1,15 +1,18 @@
-//! The console address: git over HTTP, health and metrics. Its accept loop is our own, because
+//! The console address: git over HTTP, webhooks, health and metrics. Its accept loop is our own, because
 //! axum's has no header timeout and no cap on connections.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -18,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zarpar_control::EdgeClient;
 use zarpar_model::Phase;
+use zarpar_receiver::ClientAddress;
 
 use super::Daemon;
 
@@ -34,20 +38,24 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let git = daemon.receiver.clone();
+    let logs = super::log_page::routes(daemon.clone());
+    let webhooks = zarpar_receiver::webhook_routes(daemon.webhook_state());
     let app = Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .with_state(daemon)
-        .merge(zarpar_receiver::routes(git));
+        .merge(logs)
+        .merge(zarpar_receiver::routes(git))
+        .merge(webhooks);
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else {
             return;
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, peer)) => (stream, peer.ip()),
                 Err(error) => {
                     // Out of descriptors: a pause, or the loop would burn the processor.
                     tracing::warn!(%error, "cannot accept on the console address");
@@ -56,7 +64,11 @@ pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: Cancella
                 }
             },
         };
-        let service = TowerToHyperService::new(app.clone());
+        let routes = TowerToHyperService::new(app.clone());
+        let service = hyper::service::service_fn(move |mut request| {
+            note_client(&mut request, peer);
+            routes.call(request)
+        });
         let stop = stop.clone();
         tasks.spawn(async move {
             let connection = hyper::server::conn::http1::Builder::new()
@@ -79,6 +91,11 @@ pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: Cancella
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// Tells the handlers who asks.
+fn note_client(request: &mut Request<Incoming>, peer: IpAddr) {
+    request.extensions_mut().insert(ClientAddress(peer));
 }
 
 async fn health(State(daemon): State<Daemon>) -> (StatusCode, String) {

@@ -12,6 +12,7 @@ use zarpar_control::{Frame, LineReader, LineWriter, Request, Word};
 use zarpar_model::{Scope, explain};
 
 use super::Daemon;
+use super::webhooks::Wish;
 
 /// The answer to one request, as its handler writes it.
 pub(crate) struct Answer {
@@ -126,8 +127,17 @@ async fn converse(daemon: Daemon, stream: UnixStream, door: Door) {
 impl Daemon {
     pub(crate) async fn handle(&self, request: Request, answer: &mut Answer) -> anyhow::Result<u8> {
         match request {
-            Request::CheckPush { app, updates } => self.check_push(&app, &updates),
-            Request::Push { app, commit, by } => self.push(answer, &app, commit, by).await,
+            Request::CheckPush {
+                app,
+                updates,
+                incoming,
+            } => self.check_push(&app, &updates, incoming).await,
+            Request::Push {
+                app,
+                commit,
+                by,
+                old,
+            } => self.push(answer, &app, commit, old, by).await,
             Request::AppCreate {
                 name,
                 domains,
@@ -140,7 +150,15 @@ impl Daemon {
             Request::AppList => self.app_list(answer, &Scope::All).await,
             Request::AppInfo { name } => self.app_info(answer, &name).await,
             Request::AppDestroy { name } => self.app_destroy(answer, &name).await,
-            Request::TokenCreate { name, apps } => self.token_create(answer, name, apps).await,
+            Request::TokenCreate {
+                name,
+                apps,
+                access,
+                lifetime,
+            } => {
+                self.token_create(answer, name, apps, access, lifetime)
+                    .await
+            }
             Request::TokenList => self.token_list(answer).await,
             Request::TokenRevoke { name } => self.token_revoke(answer, &name).await,
             Request::DomainAdd { app, hosts } => self.domain_add(answer, &app, hosts).await,
@@ -159,7 +177,12 @@ impl Daemon {
             Request::EnvList { app } => self.env_list(answer, &app).await,
             Request::Deploy { app, revision, by } => self.deploy(answer, &app, revision, by).await,
             Request::DeploymentList { app } => self.deployment_list(answer, &app).await,
-            Request::DeploymentFollow { app, id } => self.deployment_follow(answer, &app, id).await,
+            Request::DeploymentFollow { app, id } => {
+                self.deployment_follow(answer, app.as_ref(), id).await
+            }
+            Request::DeploymentCancel { app, id, by } => {
+                self.deployment_cancel(answer, app.as_ref(), id, by).await
+            }
             Request::ReleaseList { app } => self.release_list(answer, &app).await,
             Request::Rollback { app, to, by } => self.rollback(answer, &app, to, by).await,
             Request::Logs {
@@ -183,6 +206,28 @@ impl Daemon {
             Request::Git { .. } | Request::WhoAmI => {
                 anyhow::bail!("only a key says this, over SSH")
             }
+            Request::WebhookEnable {
+                app,
+                provider,
+                repository,
+                branch,
+                poll_seconds,
+                forge_token,
+                rotate,
+            } => {
+                let wish = Wish {
+                    app,
+                    provider,
+                    repository,
+                    branch,
+                    poll_seconds,
+                    forge_token,
+                    rotate,
+                };
+                self.webhook_enable(answer, wish).await
+            }
+            Request::WebhookShow { app } => self.webhook_show(answer, &app).await,
+            Request::WebhookDisable { app } => self.webhook_disable(answer, &app).await,
         }
     }
 }

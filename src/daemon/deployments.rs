@@ -1,9 +1,12 @@
 //! The words that deploy: every one of them goes through the one `Intake` and then shows the
 //! deployment's log to whoever asked.
 
-use zarpar_control::{Frame, RefUpdate};
+use std::time::SystemTime;
+
+use zarpar_control::{Frame, Incoming, RefUpdate};
 use zarpar_model::{
-    App, AppName, BranchName, CommitId, DeploymentId, EnvKey, EventKind, Outcome, ReleaseNumber,
+    App, AppName, BranchName, CommitId, Deployment, DeploymentId, EnvKey, EventKind, Outcome,
+    Phase, PushedBranch, ReleaseNumber, Timestamp,
 };
 use zarpar_receiver::{IntakeError, Submission, check_push};
 
@@ -22,13 +25,26 @@ impl Daemon {
             .ok_or_else(|| IntakeError::NoApp(name.clone()))?)
     }
 
-    pub(crate) fn check_push(&self, app: &AppName, updates: &[RefUpdate]) -> anyhow::Result<u8> {
-        check_push(app, &self.deploy_branch(app)?, updates)?;
+    pub(crate) async fn check_push(
+        &self,
+        app: &AppName,
+        updates: &[RefUpdate],
+        incoming: Incoming,
+    ) -> anyhow::Result<u8> {
+        // From here on it is the deployment that takes its time, not the client.
+        if let Some(receive) = incoming.receive {
+            self.repositories.received(receive);
+        }
+        let tip = check_push(app, &self.deploy_branch(app)?, updates)?;
+        let quarantine = incoming.quarantine.as_deref().map(str::parse).transpose()?;
+        self.repositories
+            .check_tree(app, tip, quarantine.as_ref())
+            .await?;
         Ok(0)
     }
 
     /// `[deploy] branch` of the live release wins over what the app was made with.
-    fn deploy_branch(&self, app: &AppName) -> anyhow::Result<BranchName> {
+    pub(crate) fn deploy_branch(&self, app: &AppName) -> anyhow::Result<BranchName> {
         let record = self.app(app)?;
         let live = match record.active {
             Some(active) => self.store.release(app, active)?,
@@ -44,13 +60,30 @@ impl Daemon {
         answer: &mut Answer,
         app: &AppName,
         commit: CommitId,
+        old: Option<CommitId>,
         by: String,
     ) -> anyhow::Result<u8> {
         answer
             .note(format!("zarpar deploys {} to {app}", commit.short()))
             .await?;
-        let submission = self.intake.commit(app, commit, by, true)?;
-        self.show(answer, app, submission).await
+        let name = self.deploy_branch(app)?;
+        let pushed = old.map(|old| PushedBranch {
+            name: name.clone(),
+            old,
+        });
+        let submission = self.intake.push(app, commit.clone(), pushed.clone(), by)?;
+        // No deployment moves the branch to a commit that is live.
+        if let (Submission::AlreadyLive { .. }, Some(pushed)) = (&submission, &pushed) {
+            self.builder.may_move(app, &commit, pushed)?;
+            self.builder.move_branch(app, &name, &commit)?;
+        }
+        let code = self.show(answer, app, submission).await?;
+        if code == 0 && pushed.is_some() && !self.builder.is_tip(app, &name, &commit)? {
+            anyhow::bail!(
+                "the release is live, and `{name}` does not name its commit yet\nhint: push again, which only moves the branch"
+            );
+        }
+        Ok(code)
     }
 
     pub(crate) async fn deploy(
@@ -111,6 +144,15 @@ impl Daemon {
                 answer.note(format!("this commit is live already, as {release}: nothing to do\nhint: `zarpar deploy {app}` builds it again")).await?;
                 Ok(0)
             }
+            Submission::UnderWay { deployment } => {
+                answer
+                    .note(format!(
+                        "this commit is being deployed already, as deployment {}, which is followed here",
+                        deployment.id
+                    ))
+                    .await?;
+                self.follow(answer, deployment.id).await
+            }
             Submission::Accepted {
                 deployment,
                 superseded,
@@ -136,16 +178,75 @@ impl Daemon {
     pub(crate) async fn deployment_follow(
         &self,
         answer: &mut Answer,
-        app: &AppName,
+        app: Option<&AppName>,
         id: DeploymentId,
     ) -> anyhow::Result<u8> {
-        self.app(app)?;
-        match self.store.deployment(id)? {
-            Some(deployment) if deployment.app == *app => self.follow(answer, id).await,
-            _ => anyhow::bail!(
+        let deployment = self.deployment(app, id)?;
+        if let Some(place) = self.place(&deployment)? {
+            answer.note(place).await?;
+        }
+        self.follow(answer, id).await
+    }
+
+    pub(crate) async fn deployment_cancel(
+        &self,
+        answer: &mut Answer,
+        app: Option<&AppName>,
+        id: DeploymentId,
+        by: String,
+    ) -> anyhow::Result<u8> {
+        let deployment = self.deployment(app, id)?;
+        let asked: Timestamp = SystemTime::now().into();
+        self.queue.cancel(&deployment, by)?;
+        let mut events = self.builder.journal().follow(id).await?;
+        let mut code = 1;
+        while let Some(event) = events.next().await? {
+            if let EventKind::Finished { outcome, .. } = &event.kind {
+                code = u8::from(*outcome != Outcome::Cancelled);
+            }
+            // What it did before is not what was asked for.
+            if event.at >= asked {
+                answer.send(Frame::Event(event)).await?;
+            }
+        }
+        Ok(code)
+    }
+
+    fn deployment(&self, app: Option<&AppName>, id: DeploymentId) -> anyhow::Result<Deployment> {
+        if let Some(app) = app {
+            self.app(app)?;
+        }
+        match (self.store.deployment(id)?, app) {
+            (Some(deployment), None) => Ok(deployment),
+            (Some(deployment), Some(app)) if deployment.app == *app => Ok(deployment),
+            (_, Some(app)) => anyhow::bail!(
                 "`{app}` has no deployment {id}\nhint: `zarpar deployments {app}` lists them"
             ),
+            (None, None) => anyhow::bail!(
+                "there is no deployment {id}\nhint: `zarpar deployments APP` lists those of an app"
+            ),
         }
+    }
+
+    /// The place of one that waits, in words.
+    fn place(&self, deployment: &Deployment) -> anyhow::Result<Option<String>> {
+        if deployment.phase != Phase::Queued {
+            return Ok(None);
+        }
+        let unfinished = self.store.unfinished()?;
+        let before = |waits: bool| {
+            let earlier = unfinished.iter().filter(|other| other.id < deployment.id);
+            earlier
+                .filter(|other| (other.phase == Phase::Queued) == waits)
+                .count()
+        };
+        Ok(Some(format!(
+            "deployment {} of `{}` waits: {} at work, {} before it in the queue",
+            deployment.id,
+            deployment.app,
+            before(false),
+            before(true)
+        )))
     }
 
     pub(crate) async fn deployment_list(

@@ -1,11 +1,14 @@
 //! Records as the listings show them.
 
-use zarpar_control::{DeploymentView, KeyView, ReleaseView, TokenView};
-use zarpar_model::{Deployment, DeploymentKind, Phase, Release, Scope, SshKey, Token};
+use zarpar_control::{DeliveryView, DeploymentView, KeyView, ReleaseView, TokenView};
+use zarpar_model::{
+    Delivery, DeliveryState, Deployment, DeploymentKind, Phase, Release, Scope, SshKey, Token,
+};
 
 pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
     let (failed_in, reason) = match &deployment.phase {
         Phase::Failed { phase, reason } => (Some(phase.to_string()), Some(reason.clone())),
+        Phase::Cancelled { by } => (None, Some(format!("cancelled by {by}"))),
         _ => (None, None),
     };
     let state = match &deployment.phase {
@@ -13,7 +16,7 @@ pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
         other => other.to_string(),
     };
     let commit = match &deployment.kind {
-        DeploymentKind::Push { commit } | DeploymentKind::Deploy { commit } => {
+        DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => {
             Some(commit.to_string())
         }
         DeploymentKind::Rollback { .. } | DeploymentKind::Restart => None,
@@ -58,6 +61,9 @@ pub(crate) fn token(token: &Token) -> TokenView {
         name: token.name.to_string(),
         apps,
         created_at: token.created_at.to_string(),
+        access: token.access.as_str().to_owned(),
+        expires_at: token.expires_at.map(|end| end.to_string()),
+        expired: token.is_expired(std::time::SystemTime::now().into()),
     }
 }
 
@@ -74,5 +80,29 @@ pub(crate) fn key(key: &SshKey) -> KeyView {
         algorithm: key.key.algorithm().to_owned(),
         comment: key.key.comment().to_owned(),
         created_at: key.created_at.to_string(),
+    }
+}
+
+pub(crate) fn delivery(delivery: &Delivery) -> DeliveryView {
+    let (deployment, release, reason) = match &delivery.state {
+        DeliveryState::Waiting => (None, None, None),
+        DeliveryState::Deploying { deployment } => (Some(*deployment), None, None),
+        DeliveryState::Live {
+            release,
+            deployment,
+        } => (*deployment, *release, None),
+        DeliveryState::Failed { reason, deployment } => (*deployment, None, Some(reason)),
+        DeliveryState::Ignored { reason } => (None, None, Some(reason)),
+    };
+    DeliveryView {
+        number: delivery.number,
+        id: delivery.id.to_string(),
+        event: delivery.event.clone(),
+        commit: delivery.commit.as_ref().map(ToString::to_string),
+        state: delivery.state.as_str().to_owned(),
+        reason: reason.cloned(),
+        deployment: deployment.map(|id| id.0),
+        release: release.map(|release| release.to_string()),
+        received_at: delivery.received_at.to_string(),
     }
 }

@@ -12,11 +12,15 @@
 
 mod acme;
 mod architecture;
+mod cancel;
 mod crashes;
+mod crowd;
 mod edge;
 mod failures;
+mod fetch_ssh;
 mod foresight;
 mod hold;
+mod hostile;
 mod http;
 mod laptop;
 mod load;
@@ -28,4 +32,5 @@ mod sshd;
 mod tricks;
 mod upgrade;
 mod voyage;
+mod webhooks;
 mod world;

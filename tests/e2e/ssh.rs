@@ -1,5 +1,8 @@
 //! Everything that comes by SSH, through a real sshd: git, zarpar's words, and what must not.
 
+mod other_user;
+mod tricks;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -7,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::project::Project;
 use crate::sshd::Sshd;
-use crate::world::{BINARY, World, text, until};
+use crate::world::{World, text, until};
 
 #[track_caller]
 fn succeeded(output: &Output) -> String {
@@ -72,7 +75,7 @@ fn git_and_words_come_by_ssh_and_nothing_else_does() {
     pushes(&world, &sshd);
     words(&world, &sshd);
     limits(&world, &sshd);
-    tricks(&world, &sshd);
+    tricks::tricks(&world, &sshd);
     clients_that_go_away(&world, &sshd);
     a_removed_key(&mut world, &sshd);
 }
@@ -288,124 +291,6 @@ fn limits(world: &World, sshd: &Sshd) {
     }
 }
 
-/// Whatever a client tries, one line and nothing else happens.
-fn tricks(world: &World, sshd: &Sshd) {
-    let canary = world.path("canary");
-    let touch = format!("touch {}", canary.display());
-    let before = world.json(&["deployments", "tienda", "--json"]);
-    let data = world.data().display().to_string();
-    let said = [
-        String::new(),
-        "id".to_owned(),
-        "bash".to_owned(),
-        touch.clone(),
-        format!("sh -c '{touch}'"),
-        format!("bash -c \"{touch}\""),
-        format!("; {touch}"),
-        format!("`{touch}`"),
-        format!("$({touch})"),
-        format!("apps list; {touch}"),
-        format!("apps list && {touch}"),
-        format!("apps list | {touch}"),
-        format!("apps list\n{touch}"),
-        format!("apps list\r{touch}"),
-        format!("apps list '$({touch})'"),
-        format!("git-upload-pack 'tienda'; {touch}"),
-        format!("git-upload-pack '$({touch})'"),
-        format!("git-upload-pack 'tienda' --upload-pack='{touch}'"),
-        format!("git-receive-pack '{data}/repos/tienda.git'"),
-        "git-receive-pack '../repos/tienda'".to_owned(),
-        "git-upload-archive 'tienda'".to_owned(),
-        "git".to_owned(),
-        "scp -t /tmp".to_owned(),
-        "scp -f /etc/passwd".to_owned(),
-        "rsync --server . /tmp".to_owned(),
-        "/usr/lib/openssh/sftp-server".to_owned(),
-        "serve".to_owned(),
-        format!("serve --data {data}"),
-        "router".to_owned(),
-        format!("router --config {}", canary.display()),
-        "build --print-dockerfile /etc".to_owned(),
-        "compress-static / x".to_owned(),
-        "shell --key boss --socket /x".to_owned(),
-        format!("apps list --data {data}"),
-        format!("--data={data} apps list"),
-        format!("logs 'tienda --data {data}'"),
-        "apps list 'unclosed".to_owned(),
-        "rollback --upload-pack=x".to_owned(),
-        "deploy tienda --output=/tmp/x".to_owned(),
-        "pre-receive".to_owned(),
-    ];
-    // The environment of the client's choice reaches the program and changes nothing.
-    let env = [
-        ("GIT_SSH_COMMAND", touch.as_str()),
-        ("GIT_PROTOCOL", "version=2:;touch"),
-        ("GIT_EXEC_PATH", "/tmp"),
-        ("ZARPAR_DATA", "/etc"),
-        ("ZARPAR_CONFIG", "/etc/passwd"),
-    ];
-    let send = "SendEnv=GIT_SSH_COMMAND GIT_PROTOCOL GIT_EXEC_PATH ZARPAR_DATA ZARPAR_CONFIG";
-    for (place, said) in said.iter().enumerate() {
-        let ways = [&[][..], &["-t", "-t"], &["-A", "-X"]];
-        for options in ways.iter().take(if place < 3 { 3 } else { 1 }) {
-            let mut command = sshd.command("dev", &[&["-o", send], *options].concat(), &[said]);
-            command.envs(env);
-            let output = command.output().unwrap();
-            let shown = text(&output);
-            let ours: Vec<&str> = shown
-                .lines()
-                .filter(|line| {
-                    !line.starts_with("PTY allocation")
-                        && !line.starts_with("Pseudo-terminal")
-                        && !line.starts_with("X11 forwarding")
-                })
-                .filter(|line| !line.starts_with("Warning: ") && !line.trim().is_empty())
-                .collect();
-            assert!(!output.status.success(), "`{said}` {options:?}: {shown}");
-            let parser = ours.first().is_some_and(|line| line.starts_with("error: "));
-            assert!(
-                parser || ours.len() <= 1 || shown.contains("hint:"),
-                "`{said}`: {shown}"
-            );
-            assert!(
-                !shown.contains("root:") && !shown.contains(&data) || said.contains(&data),
-                "`{said}`: {shown}"
-            );
-        }
-    }
-    let greeting = refused(
-        &sshd.say("dev", ""),
-        "hello, key `dev` (role deploy, tienda)",
-    );
-    assert_eq!(greeting.trim().lines().count(), 1, "{greeting}");
-
-    // sftp, and forwarding of every kind.
-    let sftp = sshd.command("dev", &["-s"], &["sftp"]).output().unwrap();
-    // sshd passes no error output of a subsystem on.
-    refused(&sftp, "");
-    let remote = sshd.command(
-        "dev",
-        &[
-            "-N",
-            "-o",
-            "ExitOnForwardFailure=yes",
-            "-R",
-            "0:127.0.0.1:1",
-        ],
-        &[],
-    );
-    refused(&{ remote }.output().unwrap(), "forwarding failed");
-    let to_console = format!("127.0.0.1:{}", world.console);
-    let forwarded = sshd
-        .command("dev", &["-W", &to_console], &[])
-        .output()
-        .unwrap();
-    refused(&forwarded, "administratively prohibited");
-
-    assert!(!canary.exists(), "something ran");
-    assert_eq!(world.json(&["deployments", "tienda", "--json"]), before);
-}
-
 fn clients_that_go_away(world: &World, sshd: &Sshd) {
     let shells = || {
         let ours = world.data().display().to_string();
@@ -488,109 +373,4 @@ fn a_removed_key(world: &mut World, sshd: &Sshd) {
     world.kill_serve();
     let down = refused(&sshd.say("boss", "apps list"), "zarpar does not answer");
     assert!(!down.contains("control.sock"), "{down}");
-}
-
-/// The server runs as root and sshd logs in somebody else: their socket takes what keys say and
-/// nothing else, and their file is theirs.
-#[test]
-fn another_user_has_a_socket_of_their_own() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("only root can serve another user");
-        return;
-    }
-    // In every Debian, and nothing of the test's.
-    let (user, uid) = ("games", 5);
-    let mut world = World::bare();
-    let file = world.path("keys/authorized_keys");
-    let config = fs::read_to_string(world.config()).unwrap();
-    fs::write(
-        world.config(),
-        format!(
-            "{config}[ssh]\nuser = \"{user}\"\nauthorized_keys = \"{}\"\n",
-            file.display()
-        ),
-    )
-    .unwrap();
-    world.serve();
-    world.ok(&["apps", "create", "tienda"]);
-    let public = world.path("key.pub");
-    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE0cOaEDZmKS0gojFpWWm1N8TvueNWCyu0BR7P0AEPag ana@laptop";
-    fs::write(&public, key).unwrap();
-    let added = world.cli(&[
-        "keys",
-        "add",
-        "ana",
-        public.to_str().unwrap(),
-        "--app",
-        "tienda",
-    ]);
-    assert!(succeeded(&added).contains(&format!("git remote add production {user}@HOST:tienda")));
-    for (path, mode) in [(&file, 0o600), (&file.parent().unwrap().to_owned(), 0o700)] {
-        let about = fs::metadata(path).unwrap();
-        assert_eq!(
-            (about.uid(), about.permissions().mode() & 0o7777),
-            (uid, mode),
-            "{}",
-            path.display()
-        );
-    }
-    let line = fs::read_to_string(&file).unwrap();
-    let socket = line
-        .split(" --socket ")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap();
-    assert!(socket.starts_with("/run/zarpar/"), "{line}");
-    let about = fs::metadata(socket).unwrap();
-    assert_eq!(
-        (about.uid(), about.permissions().mode() & 0o777),
-        (uid, 0o600)
-    );
-
-    // The program where this user can start it, as a package would have it.
-    let program = tempfile::Builder::new()
-        .prefix("zarpar-e2e-bin-")
-        .tempdir()
-        .unwrap();
-    fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let program_file = program.path().join("zarpar");
-    fs::copy(BINARY, &program_file).unwrap();
-    let as_user = |uid: &str, words: &[&str], said: &str| {
-        Command::new("setpriv")
-            .args(["--reuid", uid, "--regid", uid, "--clear-groups", "--"])
-            .arg(&program_file)
-            .args(words)
-            .env_clear()
-            .env("SSH_ORIGINAL_COMMAND", said)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
-    };
-    let shell = ["shell", "--key", "ana", "--socket", socket];
-    let apps = as_user("5", &shell, "apps list");
-    assert!(succeeded(&apps).contains("tienda"));
-    // Without a key's name, nothing; nor does anybody else get in, nor this user elsewhere.
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-    stream.write_all(b"\"app_list\"\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("takes what keys say"), "{answer}");
-    refused(&as_user("2", &shell, "apps list"), "zarpar does not answer");
-    let data = world.data();
-    let own = data.join("run/control.sock");
-    let elsewhere = ["shell", "--key", "ana", "--socket", own.to_str().unwrap()];
-    refused(
-        &as_user("5", &elsewhere, "apps list"),
-        "zarpar does not answer",
-    );
-    refused(
-        &as_user("5", &["apps", "list", "--data", data.to_str().unwrap()], ""),
-        "no permission",
-    );
-    let socket = std::path::PathBuf::from(socket);
-    drop(world);
-    let _ = fs::remove_file(socket);
 }

@@ -12,6 +12,7 @@ mod permission;
 mod reply;
 mod request;
 mod secret;
+mod webhook;
 
 pub use client::{Client, ClientError};
 pub use edge::{EdgeClient, EdgeReply, EdgeRequest, EdgeStatus, Handed, TargetLoad};
@@ -23,5 +24,6 @@ pub use reply::{
     AppView, CertificateView, DeploymentView, DomainView, KeyAdded, KeyView, ProcessView,
     ReleaseView, TokenCreated, TokenView,
 };
-pub use request::{RefUpdate, Request};
+pub use request::{Incoming, RefUpdate, Request};
 pub use secret::Secret;
+pub use webhook::{DeliveryView, WebhookEnabled, WebhookView};

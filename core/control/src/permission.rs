@@ -22,6 +22,7 @@ pub enum Word {
     CertificateRenew,
     CheckPush,
     Deploy,
+    DeploymentCancel,
     DeploymentFollow,
     DeploymentList,
     DomainAdd,
@@ -44,6 +45,9 @@ pub enum Word {
     TokenCreate,
     TokenList,
     TokenRevoke,
+    WebhookDisable,
+    WebhookEnable,
+    WebhookShow,
     WhoAmI,
 }
 
@@ -68,6 +72,7 @@ impl Word {
             Word::WhoAmI | Word::AppList => (Deploy, Reach::Own),
             Word::AppInfo
             | Word::Deploy
+            | Word::DeploymentCancel
             | Word::DeploymentFollow
             | Word::DeploymentList
             | Word::DomainList
@@ -75,7 +80,8 @@ impl Word {
             | Word::Logs
             | Word::ProcessList
             | Word::ReleaseList
-            | Word::Rollback => (Deploy, Reach::App),
+            | Word::Rollback
+            | Word::WebhookShow => (Deploy, Reach::App),
             Word::CertificateRenew
             | Word::DomainAdd
             | Word::DomainRemove
@@ -83,7 +89,9 @@ impl Word {
             | Word::EnvList
             | Word::Maintenance
             | Word::ProcessScale
-            | Word::Run => (Operate, Reach::App),
+            | Word::Run
+            | Word::WebhookDisable
+            | Word::WebhookEnable => (Operate, Reach::App),
             Word::AppDestroy | Word::CertificateAdd => (Admin, Reach::App),
             Word::AppCreate
             | Word::CertificateList
@@ -112,7 +120,9 @@ impl Request {
     /// The deployment it names; the app it belongs to must be in the key's scope too.
     pub fn deployment(&self) -> Option<DeploymentId> {
         match self {
-            Request::DeploymentFollow { id, .. } => Some(*id),
+            Request::DeploymentFollow { id, .. } | Request::DeploymentCancel { id, .. } => {
+                Some(*id)
+            }
             _ => None,
         }
     }
@@ -140,7 +150,8 @@ impl Request {
             Request::EnvList { app } => (Word::EnvList, Some(app)),
             Request::Deploy { app, .. } => (Word::Deploy, Some(app)),
             Request::DeploymentList { app } => (Word::DeploymentList, Some(app)),
-            Request::DeploymentFollow { app, .. } => (Word::DeploymentFollow, Some(app)),
+            Request::DeploymentFollow { app, .. } => (Word::DeploymentFollow, app.as_ref()),
+            Request::DeploymentCancel { app, .. } => (Word::DeploymentCancel, app.as_ref()),
             Request::ReleaseList { app } => (Word::ReleaseList, Some(app)),
             Request::Rollback { app, .. } => (Word::Rollback, Some(app)),
             Request::Logs { app, .. } => (Word::Logs, Some(app)),
@@ -152,6 +163,9 @@ impl Request {
             Request::KeyRemove { .. } => (Word::KeyRemove, None),
             Request::AsKey { .. } => (Word::AsKey, None),
             Request::Git { app, .. } => (Word::Git, Some(app)),
+            Request::WebhookEnable { app, .. } => (Word::WebhookEnable, Some(app)),
+            Request::WebhookShow { app } => (Word::WebhookShow, Some(app)),
+            Request::WebhookDisable { app } => (Word::WebhookDisable, Some(app)),
             Request::WhoAmI => (Word::WhoAmI, None),
         }
     }
@@ -160,6 +174,7 @@ impl Request {
     pub fn set_by(&mut self, who: &str) {
         if let Request::Push { by, .. }
         | Request::Deploy { by, .. }
+        | Request::DeploymentCancel { by, .. }
         | Request::Rollback { by, .. } = self
         {
             who.clone_into(by);

@@ -60,7 +60,7 @@ pub struct DeploymentView {
     pub state: String,
     /// The step that failed.
     pub failed_in: Option<String>,
-    /// Why it failed.
+    /// Why it failed, or who cancelled it.
     pub reason: Option<String>,
     /// The commit, when it is about one.
     pub commit: Option<String>,
@@ -100,6 +100,15 @@ pub struct TokenView {
     pub apps: Option<Vec<String>>,
     /// When it was made.
     pub created_at: String,
+    /// `read` or `push`.
+    #[serde(default)]
+    pub access: String,
+    /// When it ends, or ended; absent when it does not.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// Whether it has ended.
+    #[serde(default)]
+    pub expired: bool,
 }
 
 /// A new token. The secret is shown this once.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
-    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, ReleaseNumber,
+    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, Provider,
+    ReleaseNumber, RepositoryUrl,
 };
 use zarpar_model::{PublicKey, Role};
 
@@ -20,10 +21,14 @@ pub enum Request {
     CheckPush {
         /// The app whose repository is pushed to.
         app: AppName,
-        /// Every reference of the push.
+        /// The references of the push; of more than 50 the first ones.
         updates: Vec<RefUpdate>,
+        /// Where what came is until then.
+        #[serde(default)]
+        incoming: Incoming,
     },
-    /// The `update` hook: deploy this commit. Events, then `Done` with 0 when it is live.
+    /// The `proc-receive` hook: deploy this commit and then move the deploy branch to it. Events,
+    /// then `Done` with 0 when both are done.
     Push {
         /// The app.
         app: AppName,
@@ -31,6 +36,9 @@ pub enum Request {
         commit: CommitId,
         /// Who pushes.
         by: String,
+        /// Where the pusher saw the branch; null when there was none.
+        #[serde(default)]
+        old: Option<CommitId>,
     },
     /// Make an app. Replies [`crate::AppView`].
     AppCreate {
@@ -61,6 +69,12 @@ pub enum Request {
         name: AppName,
         /// The apps it may touch; all when empty.
         apps: Vec<AppName>,
+        /// What it lets its bearer do.
+        #[serde(default)]
+        access: Access,
+        /// How long it is good for, in seconds; for ever when absent.
+        #[serde(default)]
+        lifetime: Option<u64>,
     },
     /// All tokens. Replies a list of [`crate::TokenView`].
     TokenList,
@@ -146,10 +160,22 @@ pub enum Request {
     },
     /// The events of a deployment from its start. Events.
     DeploymentFollow {
-        /// The app.
-        app: AppName,
+        /// The app it must be of, when it is said.
+        #[serde(default)]
+        app: Option<AppName>,
         /// Which.
         id: DeploymentId,
+    },
+    /// End a deployment that is not live and undo what it made. Events, then `Done` when it has
+    /// ended.
+    DeploymentCancel {
+        /// The app it must be of, when it is said.
+        #[serde(default)]
+        app: Option<AppName>,
+        /// Which.
+        id: DeploymentId,
+        /// Who asks.
+        by: String,
     },
     /// The kept releases. Replies a list of [`crate::ReleaseView`].
     ReleaseList {
@@ -234,6 +260,33 @@ pub enum Request {
     },
     /// The key that says this, and what it may. Replies [`crate::KeyView`].
     WhoAmI,
+    /// Follow a repository of a forge, and take its webhooks. Replies [`crate::WebhookEnabled`].
+    WebhookEnable {
+        /// The app.
+        app: AppName,
+        /// Whose webhooks.
+        provider: Provider,
+        /// The repository.
+        repository: RepositoryUrl,
+        /// The branch; the app's deploy branch when absent.
+        branch: Option<BranchName>,
+        /// Seconds between two looks of our own.
+        poll_seconds: Option<u64>,
+        /// What opens the forge's interface.
+        forge_token: Option<Secret>,
+        /// Whether secret and deploy key are made anew when there is a webhook already.
+        rotate: bool,
+    },
+    /// The webhook of an app and its last deliveries. Replies [`crate::WebhookView`].
+    WebhookShow {
+        /// The app.
+        app: AppName,
+    },
+    /// Follow nothing any more.
+    WebhookDisable {
+        /// The app.
+        app: AppName,
+    },
 }
 
 /// One line of what git gives a `pre-receive` hook.
@@ -246,4 +299,15 @@ pub struct RefUpdate {
     pub new: CommitId,
     /// The full name of the reference, as the client sent it: never trusted, only compared.
     pub reference: String,
+}
+
+/// The objects of a push while its `pre-receive` hook runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Incoming {
+    /// The number under which the control plane knows the push.
+    pub receive: Option<u64>,
+    /// The folder of the repository's `objects` in which git has them: a name, never trusted, as
+    /// part of a path only in the form that git gives it.
+    pub quarantine: Option<String>,
 }

@@ -11,6 +11,8 @@ mod phase;
 mod project;
 mod record;
 mod repository;
+mod size;
+mod source;
 mod span;
 mod ssh_key;
 mod static_index;
@@ -33,11 +35,13 @@ pub use project::{
     ProjectError, ReleaseConfig, StatusRange, WebConfig,
 };
 pub use record::{
-    App, AppSettings, Deployment, DeploymentKind, Release, ReleaseError, ReleaseState, Scope,
-    Target, Token,
+    Access, App, AppSettings, Deployment, DeploymentKind, PushedBranch, Release, ReleaseError,
+    ReleaseState, Scope, Target, Token,
 };
 pub use repository::{Provider, ProviderError, RepositoryUrl, RepositoryUrlError, Transport};
-pub use span::{SpanError, parse_span, show_span};
+pub use size::{SizeError, parse_size, show_size};
+pub use source::{Delivery, DeliveryId, DeliveryIdError, DeliveryState, Source};
+pub use span::{LifetimeError, SpanError, parse_lifetime, parse_span, show_span};
 pub use ssh_key::{PublicKey, PublicKeyError, Role, RoleError, SshKey};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
 pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};

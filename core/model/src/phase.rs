@@ -21,6 +21,11 @@ pub enum Phase {
     Live,
     /// A newer deployment of the app was accepted before this one began.
     Superseded,
+    /// Somebody ended it before its release was live.
+    Cancelled {
+        /// Who, as in [`crate::Deployment::by`].
+        by: String,
+    },
     /// Ended without a new release; the release before it was not touched.
     Failed {
         /// The step that failed.
@@ -57,6 +62,8 @@ pub enum PhaseEvent {
     GoLive,
     /// A newer deployment of the same app was accepted.
     Supersede,
+    /// Somebody ended it: who.
+    Cancel(String),
     /// It failed, for this reason.
     Fail(String),
 }
@@ -77,6 +84,8 @@ pub enum Outcome {
     Live,
     /// A newer deployment took its place.
     Superseded,
+    /// Somebody ended it.
+    Cancelled,
     /// It failed.
     Failed,
 }
@@ -89,10 +98,11 @@ impl Phase {
     /// and a step begins only after an earlier one (a rollback has no checkout, plan or build,
     /// so steps may be left out, never repeated).
     pub fn next(&self, event: PhaseEvent) -> Result<Phase, PhaseError> {
-        use Phase::{Failed, Live, Queued, Superseded, Working};
+        use Phase::{Cancelled, Failed, Live, Queued, Superseded, Working};
         match (self, event) {
             (Queued, PhaseEvent::Begin(phase)) => Ok(Working { phase }),
             (Queued, PhaseEvent::Supersede) => Ok(Superseded),
+            (Queued | Working { .. }, PhaseEvent::Cancel(by)) => Ok(Cancelled { by }),
             (Queued, PhaseEvent::Fail(reason)) => Ok(Failed {
                 phase: WorkPhase::CheckingOut,
                 reason,
@@ -123,6 +133,7 @@ impl Phase {
             Phase::Queued | Phase::Working { .. } => None,
             Phase::Live => Some(Outcome::Live),
             Phase::Superseded => Some(Outcome::Superseded),
+            Phase::Cancelled { .. } => Some(Outcome::Cancelled),
             Phase::Failed { .. } => Some(Outcome::Failed),
         }
     }
@@ -135,6 +146,7 @@ impl fmt::Display for Phase {
             Phase::Working { phase } => f.pad(phase.as_str()),
             Phase::Live => f.pad("live"),
             Phase::Superseded => f.pad("superseded"),
+            Phase::Cancelled { .. } => f.pad("cancelled"),
             Phase::Failed { phase, .. } => f.pad(&format!("failed ({})", phase.as_str())),
         }
     }
@@ -200,6 +212,9 @@ mod tests {
         let finals = [
             Phase::Live,
             Phase::Superseded,
+            Phase::Cancelled {
+                by: "cli:ana".into(),
+            },
             Phase::Failed {
                 phase: WorkPhase::Building,
                 reason: "x".into(),
@@ -210,6 +225,7 @@ mod tests {
             for event in [
                 PhaseEvent::GoLive,
                 PhaseEvent::Supersede,
+                PhaseEvent::Cancel("cli:ana".into()),
                 PhaseEvent::Fail("y".into()),
             ] {
                 assert!(phase.next(event).is_err());

@@ -180,11 +180,14 @@ pub struct Deployment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum DeploymentKind {
-    /// Deploy a commit that is being pushed; its objects may still be in quarantine until the
-    /// `update` hook's reference moves, so the commit alone says what to build.
+    /// Deploy a commit that was pushed. The branch does not name it until it is live, so the
+    /// commit alone says what to build.
     Push {
         /// The commit.
         commit: CommitId,
+        /// The branch that moves to it once it is live; none moves for a webhook.
+        #[serde(default)]
+        branch: Option<PushedBranch>,
     },
     /// Deploy a commit that the repository already has.
     Deploy {
@@ -198,6 +201,15 @@ pub enum DeploymentKind {
     },
     /// The active image with the env, domains and scale of now.
     Restart,
+}
+
+/// What a push does to a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushedBranch {
+    /// The branch.
+    pub name: BranchName,
+    /// Where the pusher saw it; null when there was none.
+    pub old: CommitId,
 }
 
 impl DeploymentKind {
@@ -224,6 +236,40 @@ pub struct Token {
     pub scope: Scope,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What it lets its bearer do; tokens of the first version say nothing and may push.
+    #[serde(default)]
+    pub access: Access,
+    /// From when on it opens nothing any more.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Token {
+    /// Whether it opens nothing any more.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+/// What a token lets its bearer do; the greater includes the lesser.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Clone and fetch.
+    Read,
+    /// Push, which deploys.
+    #[default]
+    Push,
+}
+
+impl Access {
+    /// The word that listings show.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::Push => "push",
+        }
+    }
 }
 
 /// The apps a principal may touch.
@@ -248,6 +294,7 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use ReleaseState::{Active, Candidate, Draining, Retired};
 
@@ -264,5 +311,16 @@ mod tests {
         }
         assert_eq!(Candidate.advance(Active), Ok(Active));
         assert_eq!(Draining.advance(Retired), Ok(Retired));
+    }
+
+    #[test]
+    fn a_token_of_the_first_version_may_push_and_does_not_expire() {
+        let old = r#"{"name": "ci", "sha256": "00", "scope": "all", "created_at": 1}"#;
+        let mut token: Token = serde_json::from_str(old).unwrap();
+        assert_eq!((token.access, token.expires_at), (Access::Push, None));
+        assert!(!token.is_expired(Timestamp(u64::MAX)));
+        token.expires_at = Some(Timestamp(5));
+        assert!(!token.is_expired(Timestamp(4)) && token.is_expired(Timestamp(5)));
+        assert!(Access::Push > Access::Read);
     }
 }

@@ -35,6 +35,42 @@ pub fn parse_span(text: &str) -> Result<Duration, SpanError> {
         .ok_or_else(error)
 }
 
+/// The longest life of a token: longer ones are meant to have none.
+const LONGEST_LIFE_DAYS: u64 = 3650;
+
+/// A text that is no lifetime.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected a time such as `12h`, `90d` or `8w`, at most `3650d`, found `{found}`")]
+pub struct LifetimeError {
+    found: String,
+}
+
+/// Reads how long something given out is good for. The unit must be there: somebody who writes
+/// `90` means days, and a token that ends after 90 seconds is noticed in the middle of a push.
+///
+/// # Errors
+/// [`LifetimeError`] when the text is not a whole number, not zero, with one of the units `m`,
+/// `h`, `d`, `w`, or is longer than ten years.
+pub fn parse_lifetime(text: &str) -> Result<Duration, LifetimeError> {
+    let error = || LifetimeError {
+        found: text.chars().take(40).collect(),
+    };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().map_err(|_| error())?;
+    let unit_in_seconds = match &text[digits..] {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 24 * 3_600,
+        "w" => 7 * 24 * 3_600,
+        _ => return Err(error()),
+    };
+    number
+        .checked_mul(unit_in_seconds)
+        .filter(|seconds| (1..=LONGEST_LIFE_DAYS * 24 * 3_600).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(error)
+}
+
 /// Shows a span for people: `0.4 s`, `12.3 s`, `3 m 20 s`.
 pub fn show_span(span: Duration) -> String {
     let seconds = span.as_secs();
@@ -76,6 +112,35 @@ mod tests {
             "1d",
         ] {
             assert!(parse_span(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_have_a_unit_and_an_end() {
+        for (text, hours) in [
+            ("60m", 1),
+            ("12h", 12),
+            ("90d", 2160),
+            ("8w", 1344),
+            ("3650d", 87_600),
+        ] {
+            let hours = Duration::from_secs(hours * 3600);
+            assert_eq!(parse_lifetime(text).unwrap(), hours, "{text}");
+        }
+        for bad in [
+            "",
+            "90",
+            "0d",
+            "3651d",
+            "-1d",
+            "1.5d",
+            "d",
+            "90 d",
+            "90D",
+            "99999999999999999999d",
+            "é",
+        ] {
+            assert!(parse_lifetime(bad).is_err(), "{bad}");
         }
     }
 

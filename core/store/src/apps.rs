@@ -106,6 +106,7 @@ impl Store {
                 crate::deployments::id_key(deployment.id),
             );
         }
+        crate::sources::remove(&mut writer, name)?;
         for table in [Table::Env, Table::Releases, Table::Deployments] {
             writer.remove_all(table, &own)?;
         }

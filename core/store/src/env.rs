@@ -21,6 +21,7 @@ const LIMIT: usize = 256 << 10;
 pub(crate) enum Sealed {
     Env,
     Secrets,
+    Source,
     Release(ReleaseNumber),
 }
 
@@ -33,6 +34,7 @@ impl Sealed {
         match self {
             Sealed::Env => "env".to_owned(),
             Sealed::Secrets => "secrets".to_owned(),
+            Sealed::Source => "source".to_owned(),
             Sealed::Release(number) => format!("release/{:020}", number.0),
         }
     }

@@ -1,8 +1,8 @@
-//! The export: apps, sealed env, releases, tokens and counters as JSON lines in one file beside
+//! The export: apps, sealed env, releases, sources, tokens and counters as JSON lines in one file beside
 //! the database, because sled may not come back from a power cut or a failing disk. It is
 //! written after each commit that touches one of them, so its generation is never ahead of the
 //! database's: if it is, the database lost something. It is replaced by rename, so there is
-//! always one whole export. Deployments are not in it; they are history, and one that was at
+//! always one whole export. Deployments and deliveries are not in it; they are history, and one that was at
 //! work is undone when nothing names it.
 
 use std::fs::{self, File};
@@ -19,10 +19,11 @@ use crate::counters::FORMAT;
 use crate::folder::{parent_of, sync_folder, with_suffix};
 use crate::rows::{Changes, Rows, Table};
 
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table::Apps,
     Table::Env,
     Table::Releases,
+    Table::Sources,
     Table::Tokens,
     Table::Keys,
     Table::Meta,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zarpar_model::{
-    App, AppName, Deployment, Outcome, Phase, Release, ReleaseNumber, ReleaseState,
+    App, AppName, Delivery, Deployment, Outcome, Phase, Release, ReleaseNumber, ReleaseState,
+    Source,
 };
 
 use crate::counters::next_deployment;
@@ -24,6 +25,7 @@ impl Store {
         let releases = check_releases(&rows, &self.inner.sealer, &apps)?;
         check_active(&apps, &releases)?;
         check_deployments(&rows, &apps)?;
+        check_sources(&rows, &apps)?;
         check_sealed(&rows, &self.inner.sealer, &apps, &releases)
     }
 }
@@ -137,6 +139,31 @@ fn check_deployments(rows: &Rows, apps: &Apps) -> Result<(), StoreError> {
     })
 }
 
+fn check_sources(rows: &Rows, apps: &Apps) -> Result<(), StoreError> {
+    let mut followed = BTreeSet::new();
+    for source in rows.list::<Source>(Table::Sources, "")? {
+        let sealed = rows.get_bytes(Table::Env, &Sealed::Source.key(&source.app))?;
+        hold(apps.contains_key(&source.app) && sealed.is_some(), || {
+            format!("the source of `{}` has no app or no secrets", source.app)
+        })?;
+        followed.insert(source.app);
+    }
+    let mut numbers = BTreeSet::new();
+    for delivery in rows.list::<Delivery>(Table::Deliveries, "")? {
+        hold(followed.contains(&delivery.app), || {
+            format!("a delivery is left of `{}`", delivery.app)
+        })?;
+        numbers.insert((delivery.app.to_string(), delivery.number));
+    }
+    rows.each(Table::DeliveryIds, "", |key, bytes| {
+        let number: u64 = parse(Table::DeliveryIds, key, bytes)?;
+        let app = key.split('/').next().unwrap_or_default().to_owned();
+        hold(numbers.contains(&(app, number)), || {
+            format!("the delivery id `{key}` leads to nothing")
+        })
+    })
+}
+
 fn check_sealed(
     rows: &Rows,
     sealer: &Sealer,
@@ -145,7 +172,7 @@ fn check_sealed(
 ) -> Result<(), StoreError> {
     let mut expected = BTreeSet::new();
     for app in apps.keys() {
-        for which in [Sealed::Env, Sealed::Secrets] {
+        for which in [Sealed::Env, Sealed::Secrets, Sealed::Source] {
             if open_map(sealer, rows, app, which)?.is_some() {
                 expected.insert(which.key(app));
             }

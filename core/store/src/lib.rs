@@ -15,6 +15,7 @@ mod ballast;
 mod commit;
 mod counters;
 mod database;
+mod deliveries;
 mod deployments;
 mod env;
 mod error;
@@ -27,6 +28,7 @@ mod open;
 mod releases;
 mod rows;
 mod sealed;
+mod sources;
 mod ssh_keys;
 mod tokens;
 
@@ -34,8 +36,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+pub use deliveries::{NewDelivery, Recorded};
 pub use error::StoreError;
 pub use open::{OpenOptions, Restored};
+pub use sources::SourceSecrets;
 
 use ballast::Ballast;
 use lock::Lock;

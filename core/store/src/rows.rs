@@ -26,7 +26,7 @@ const CACHE_BYTES: u64 = 4 << 20;
 pub(crate) enum Table {
     /// `APP` → `App`.
     Apps,
-    /// `APP/env`, `APP/secrets`, `APP/release/NUMBER` → sealed bytes.
+    /// `APP/env`, `APP/secrets`, `APP/source`, `APP/release/NUMBER` → sealed bytes.
     Env,
     /// `APP/NUMBER` → `Release`.
     Releases,
@@ -34,6 +34,12 @@ pub(crate) enum Table {
     Deployments,
     /// `ID` → the name of the app whose deployment it is.
     DeploymentIds,
+    /// `APP` → `Source`.
+    Sources,
+    /// `APP/NUMBER` → `Delivery`.
+    Deliveries,
+    /// `APP/ID` → the number of the newest delivery of this id.
+    DeliveryIds,
     /// `NAME` → `Token`.
     Tokens,
     /// `NAME` → `SshKey`.
@@ -43,12 +49,15 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) const ALL: [Table; 8] = [
+    pub(crate) const ALL: [Table; 11] = [
         Table::Apps,
         Table::Env,
         Table::Releases,
         Table::Deployments,
         Table::DeploymentIds,
+        Table::Sources,
+        Table::Deliveries,
+        Table::DeliveryIds,
         Table::Tokens,
         Table::Keys,
         Table::Meta,
@@ -61,6 +70,9 @@ impl Table {
             Table::Releases => "releases",
             Table::Deployments => "deployments",
             Table::DeploymentIds => "deployment_ids",
+            Table::Sources => "sources",
+            Table::Deliveries => "deliveries",
+            Table::DeliveryIds => "delivery_ids",
             Table::Tokens => "tokens",
             Table::Keys => "keys",
             Table::Meta => "meta",
@@ -171,6 +183,19 @@ impl Rows {
             Some((key, value)) => visit(&key, &value),
             None => Ok(()),
         }
+    }
+
+    /// The keys that start with `prefix`, in their order and from either end; a value of more than
+    /// one chunk gives its key more than once.
+    pub(crate) fn keys(
+        &self,
+        table: Table,
+        prefix: &str,
+    ) -> impl DoubleEndedIterator<Item = Result<String, StoreError>> {
+        self.tree(table)
+            .scan_prefix(prefix)
+            .keys()
+            .map(|key| key.map(|key| key_of(&key)).map_err(reading))
     }
 
     /// All values whose key starts with `prefix`, in the order of the keys.

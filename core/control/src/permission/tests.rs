@@ -24,11 +24,13 @@ fn every_request(app: &AppName) -> Vec<Request> {
         Request::CheckPush {
             app: app(),
             updates: Vec::new(),
+            incoming: crate::Incoming::default(),
         },
         Request::Push {
             app: app(),
             commit: commit(),
             by: by(),
+            old: None,
         },
         Request::AppCreate {
             name: app(),
@@ -42,6 +44,8 @@ fn every_request(app: &AppName) -> Vec<Request> {
         Request::TokenCreate {
             name: name("ci"),
             apps: vec![app()],
+            access: zarpar_model::Access::Push,
+            lifetime: None,
         },
         Request::TokenList,
         Request::TokenRevoke { name: name("ci") },
@@ -80,8 +84,13 @@ fn every_request(app: &AppName) -> Vec<Request> {
         },
         Request::DeploymentList { app: app() },
         Request::DeploymentFollow {
-            app: app(),
+            app: Some(app()),
             id: DeploymentId(1),
+        },
+        Request::DeploymentCancel {
+            app: Some(app()),
+            id: DeploymentId(1),
+            by: by(),
         },
         Request::ReleaseList { app: app() },
         Request::Rollback {
@@ -122,6 +131,17 @@ fn every_request(app: &AppName) -> Vec<Request> {
             service: GitService::UploadPack,
             protocol: None,
         },
+        Request::WebhookEnable {
+            app: app(),
+            provider: zarpar_model::Provider::Github,
+            repository: "https://github.com/yo/tienda".parse().unwrap(),
+            branch: None,
+            poll_seconds: None,
+            forge_token: None,
+            rotate: false,
+        },
+        Request::WebhookShow { app: app() },
+        Request::WebhookDisable { app: app() },
         Request::WhoAmI,
     ]
 }
@@ -135,10 +155,11 @@ fn expected(word: Word) -> [[bool; 2]; 3] {
     let admin_of_all = [[false, false], [false, false], [true, false]];
     let nobody = [[false, false]; 3];
     match format!("{word:?}").as_str() {
-        "Git" | "Deploy" | "Rollback" | "DeploymentList" | "DeploymentFollow" | "ReleaseList"
-        | "Logs" | "ProcessList" | "AppInfo" | "AppList" | "DomainList" | "WhoAmI" => all_may,
+        "Git" | "Deploy" | "DeploymentCancel" | "Rollback" | "DeploymentList"
+        | "DeploymentFollow" | "ReleaseList" | "Logs" | "ProcessList" | "AppInfo" | "AppList"
+        | "DomainList" | "WebhookShow" | "WhoAmI" => all_may,
         "EnvChange" | "EnvList" | "Run" | "ProcessScale" | "Maintenance" | "DomainAdd"
-        | "DomainRemove" | "CertificateRenew" => from_operate,
+        | "DomainRemove" | "CertificateRenew" | "WebhookEnable" | "WebhookDisable" => from_operate,
         "AppDestroy" | "CertificateAdd" => admin_of_app,
         "AppCreate" | "TokenCreate" | "TokenList" | "TokenRevoke" | "KeyAdd" | "KeyList"
         | "KeyRemove" | "CertificateList" | "CertificateRemove" => admin_of_all,
@@ -195,7 +216,7 @@ fn every_word_by_every_role() {
 fn a_deployment_of_another_app_is_none_of_the_keys() {
     let (tienda, blog) = (name("tienda"), name("blog"));
     let request = Request::DeploymentFollow {
-        app: tienda.clone(),
+        app: Some(tienda.clone()),
         id: DeploymentId(1),
     };
     let scope = Scope::Apps(vec![tienda.clone()]);

@@ -9,6 +9,8 @@
 /// A store in a folder of its own, and records to put into it.
 mod world;
 
+/// Sources of code and deliveries of webhooks: once each, bounded, sealed.
+mod deliveries;
 /// A disk that is full.
 mod full_disk;
 /// A process that is killed while it writes.

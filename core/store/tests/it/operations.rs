@@ -251,6 +251,8 @@ fn tokens_are_found_by_hash_until_they_are_revoked() {
         sha256: "ab".repeat(32),
         scope: Scope::Apps(vec![name("tienda")]),
         created_at: Timestamp(1),
+        access: zarpar_model::Access::Push,
+        expires_at: None,
     };
     store.create_token(token.clone()).unwrap();
     assert!(matches!(

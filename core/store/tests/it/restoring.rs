@@ -37,6 +37,8 @@ fn filled() -> (World, String) {
             sha256: "ab".repeat(32),
             scope: Scope::All,
             created_at: Timestamp(1),
+            access: zarpar_model::Access::Push,
+            expires_at: None,
         })
         .unwrap();
     for text in ["tienda", "blog", "foro"] {

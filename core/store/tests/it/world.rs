@@ -79,6 +79,7 @@ pub(crate) fn changes(pairs: &[(&str, Option<&str>)]) -> Vec<(EnvKey, Option<Str
 pub(crate) fn push() -> DeploymentKind {
     DeploymentKind::Push {
         commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+        branch: None,
     }
 }
 

@@ -1,0 +1,157 @@
+//! What is to be done at the forge, step by step and in its own words.
+
+use zarpar_control::WebhookEnabled;
+use zarpar_model::{Provider, RepositoryUrl, Transport};
+
+/// Where the pages and fields of a forge are.
+struct Names {
+    keys: &'static str,
+    key_fields: &'static str,
+    hooks: &'static str,
+    url: &'static str,
+    secret: &'static str,
+    more: &'static str,
+    resend: &'static str,
+    token: &'static str,
+}
+
+/// The steps for a webhook that was just made.
+pub(super) fn steps(provider: Provider, made: &WebhookEnabled) -> String {
+    let names = names(provider);
+    let page = page(&made.repository);
+    let by_ssh = made.repository.starts_with("ssh:");
+    let mut text = format!(
+        "`{}` follows `{}` of {}\n\n",
+        made.app, made.branch, made.repository
+    );
+    for key in &made.host_keys {
+        text.push_str(&format!(
+            "The host key that is trusted from now on: {key}\nCompare it with what your forge publishes.\n\n"
+        ));
+    }
+    let key = if by_ssh {
+        "1. Let this server read the repository"
+    } else {
+        "1. Only for an ssh address such as git@HOST:OWNER/REPO.git: let this server read the repository"
+    };
+    text.push_str(&format!(
+        "{key}\n   {page}: {}\n   {}\n   Key:\n\n{}\n\n",
+        names.keys, names.key_fields, made.deploy_key
+    ));
+    text.push_str(&format!(
+        "2. Have the forge tell of each push\n   {page}: {}\n   {}:\n\n{}\n\n   {} (shown this once):\n\n{}\n\n   {}\n\n",
+        names.hooks, names.url, made.url, names.secret, made.secret, names.more
+    ));
+    text.push_str(&format!(
+        "3. Push to `{}`, or {}; then `zarpar webhooks show {}` says what came and what became of it\n",
+        made.branch, names.resend, made.app
+    ));
+    if !made.forge_token {
+        text.push_str(&format!(
+            "\nTo have the result shown at the commit there{}, give a token:\n{}\n`zarpar webhooks enable {} --provider {} --repo {} --rotate --token-stdin` reads it and makes secret and key anew\n",
+            if by_ssh { "" } else { ", and to fetch a private repository over https" },
+            names.token,
+            made.app,
+            made.provider,
+            made.repository
+        ));
+    }
+    text.trim_end().to_owned()
+}
+
+/// The repository's page, as far as its address tells.
+fn page(repository: &str) -> String {
+    match repository.parse::<RepositoryUrl>() {
+        Ok(url) if url.transport() == Transport::Https => {
+            repository.trim_end_matches(".git").to_owned()
+        }
+        Ok(url) => format!("https://{}/{}", url.host(), url.slug()),
+        Err(_) => repository.to_owned(),
+    }
+}
+
+fn names(provider: Provider) -> Names {
+    match provider {
+        Provider::Github => Names {
+            keys: "Settings > Deploy keys > Add deploy key",
+            key_fields: "Title: zarpar. Leave \"Allow write access\" off.",
+            hooks: "Settings > Webhooks > Add webhook",
+            url: "Payload URL",
+            secret: "Secret",
+            more: "Content type: application/json. \"Just the push event\". Active.",
+            resend: "use \"Recent Deliveries\" > \"Redeliver\" there",
+            token: "Settings of your account > Developer settings > Fine-grained tokens: this repository, \"Contents\" read, \"Commit statuses\" and \"Deployments\" read and write",
+        },
+        Provider::Gitlab => Names {
+            keys: "Settings > Repository > Deploy keys > Add new key",
+            key_fields: "Title: zarpar. Leave \"Grant write permissions\" off.",
+            hooks: "Settings > Webhooks > Add new webhook",
+            url: "URL",
+            secret: "Signing token, or Secret token where there is no such field",
+            more: "Trigger: \"Push events\". Leave \"SSL verification\" on.",
+            resend: "use \"Test\" > \"Push events\" there",
+            token: "Settings > Access tokens: role Developer, scope \"api\"",
+        },
+        Provider::Gitea => Names {
+            keys: "Settings > Deploy Keys > Add Deploy Key",
+            key_fields: "Title: zarpar. Leave \"Enable Write Access\" off.",
+            hooks: "Settings > Webhooks > Add Webhook > Gitea or Forgejo",
+            url: "Target URL",
+            secret: "Secret",
+            more: "HTTP method: POST. Content type: application/json. Trigger on: Push events. Active.",
+            resend: "use \"Test Delivery\" there",
+            token: "Settings of your account > Applications > Generate New Token: \"repository\" read and write",
+        },
+        Provider::Bitbucket => Names {
+            keys: "Repository settings > Access keys > Add key",
+            key_fields: "Label: zarpar.",
+            hooks: "Repository settings > Webhooks > Add webhook",
+            url: "URL",
+            secret: "Secret",
+            more: "Status: Active. Triggers: Repository push.",
+            resend: "use \"View requests\" > \"Resend\" there",
+            token: "Repository settings > Access tokens: \"Repositories\" read and write",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(repository: &str) -> WebhookEnabled {
+        WebhookEnabled {
+            app: "tienda".to_owned(),
+            provider: "github".to_owned(),
+            repository: repository.to_owned(),
+            branch: "main".to_owned(),
+            url: "https://ship.example/hooks/tienda".to_owned(),
+            secret: "the-secret".to_owned(),
+            deploy_key: "ssh-ed25519 AAAA zarpar:tienda".to_owned(),
+            host_keys: Vec::new(),
+            poll_seconds: None,
+            forge_token: false,
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_pasted_stands_alone_on_its_line() {
+        for provider in [
+            Provider::Github,
+            Provider::Gitlab,
+            Provider::Gitea,
+            Provider::Bitbucket,
+        ] {
+            let made = made("ssh://git@github.com/yo/tienda.git");
+            let text = steps(provider, &made);
+            for paste in [&made.url, &made.secret, &made.deploy_key] {
+                assert!(text.lines().any(|line| line == paste), "{provider}: {text}");
+            }
+            assert!(text.contains("https://github.com/yo/tienda: "), "{text}");
+            assert!(text.contains("--token-stdin"), "{text}");
+        }
+        let text = steps(Provider::Github, &made("https://github.com/yo/tienda.git"));
+        assert!(text.contains("https://github.com/yo/tienda: "), "{text}");
+        assert!(text.contains("Only for an ssh address"), "{text}");
+    }
+}
