@@ -69,7 +69,7 @@ struct Known<'a> {
 pub(crate) fn say(said: Vec<OsString>) -> ExitCode {
     // The daemons' memory counts from their start.
     if said.first().is_some_and(|word| words::is_here(word)) {
-        return here(Cli::command(), said, "");
+        return here(Cli::command(), said, "", "");
     }
     let mut command = words::with_client_options(Cli::command());
     let texts: Option<Vec<String>> = said
@@ -78,11 +78,11 @@ pub(crate) fn say(said: Vec<OsString>) -> ExitCode {
         .collect();
     // Words that are no text are paths of this machine.
     let Some(texts) = texts else {
-        return here(command, said, "");
+        return here(command, said, "", "");
     };
     let spoken = Spoken::read(&command, &texts);
     if spoken.stays_here() {
-        return here(command, said, "");
+        return here(command, said, "", "");
     }
     let known = Known {
         spoken: &spoken,
@@ -97,9 +97,10 @@ pub(crate) fn say(said: Vec<OsString>) -> ExitCode {
             .collect()
     };
     match road(&known, Repository::here) {
-        Ok(Road::Here) => here(command, words(), ""),
+        Ok(Road::Here) if spoken.is_about_an_app() => here(command, words(), SAID_HERE, ""),
+        Ok(Road::Here) => here(command, words(), "", ""),
         Ok(Road::Ssh(address)) => over_ssh(&mut command, &spoken, &address),
-        Ok(Road::Nowhere) => here(command, words(), NOWHERE),
+        Ok(Road::Nowhere) => here(command, words(), NOWHERE, NOWHERE),
         Err(error) => fail(&error, 2),
     }
 }
@@ -130,24 +131,23 @@ fn server_here(socket: &Path) -> bool {
 
 const NOWHERE: &str = "hint: on the server name its data folder (`--data DIR`, `ZARPAR_DATA`) if it is not the usual one; on a laptop stand in a work tree with a git remote `zarpar@HOST:APP`, or name it with `--remote NAME`";
 
-/// Says the words on this machine. `hint` is added where they have no server or no app.
-fn here(command: Command, words: Vec<OsString>, hint: &str) -> ExitCode {
-    match parse(command, words) {
-        Ok((cli, _)) => {
-            let code = super::dispatch(cli);
-            if !hint.is_empty() && code != ExitCode::SUCCESS {
-                output::note(hint);
-            }
-            code
+/// What is added where the words were meant for this machine, and APP was left out.
+const SAID_HERE: &str = "hint: on a machine with a server, or with `--data`, APP is said; `--remote NAME` says the words on the server of a git remote";
+
+/// Says the words on this machine. `missing` is added when words are missing, such as APP, and
+/// `failed` when nothing came of them.
+fn here(command: Command, words: Vec<OsString>, missing: &str, failed: &str) -> ExitCode {
+    let (code, hint) = match parse(command, words) {
+        Ok((cli, _)) => (super::dispatch(cli), failed),
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            (refuse(&error), missing)
         }
-        Err(error) => {
-            let code = refuse(&error);
-            if !hint.is_empty() && error.kind() == ErrorKind::MissingRequiredArgument {
-                output::note(hint);
-            }
-            code
-        }
+        Err(error) => (refuse(&error), ""),
+    };
+    if !hint.is_empty() && code != ExitCode::SUCCESS {
+        output::note(hint);
     }
+    code
 }
 
 fn parse(mut command: Command, words: Vec<OsString>) -> Result<(Cli, ArgMatches), clap::Error> {
@@ -188,8 +188,7 @@ fn over_ssh(command: &mut Command, spoken: &Spoken, address: &Address) -> ExitCo
     {
         return fail(&Control(place + 1), 2);
     }
-    let (word, matches) = innermost(command, &matches);
-    let mut input = match Input::of(word, matches, &mut words) {
+    let mut input = match Input::of(command, &matches, &mut words) {
         Ok(input) => input,
         Err(error) => return fail(&error, 1),
     };
@@ -223,17 +222,6 @@ fn over_ssh(command: &mut Command, spoken: &Spoken, address: &Address) -> ExitCo
         Ok(Ok(code)) => code,
         Ok(Err(error)) => fail(&error, 1),
         Err(error) => fail(&error, 1),
-    }
-}
-
-/// The word itself, below its groups.
-fn innermost<'a>(command: &'a Command, matches: &'a ArgMatches) -> (&'a Command, &'a ArgMatches) {
-    match matches.subcommand() {
-        Some((name, inner)) => match command.find_subcommand(name) {
-            Some(word) => innermost(word, inner),
-            None => (command, matches),
-        },
-        None => (command, matches),
     }
 }
 

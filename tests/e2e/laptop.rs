@@ -354,4 +354,10 @@ fn remotes_are_chosen(world: &World, laptop: &Laptop<'_>, project: &Project) {
     // A server that is named goes before the work tree, where APP is said.
     let here = world.cli(&["apps", "info", "--app", "otra", "--json"]);
     assert!(here.status.success(), "{}", text(&here));
+    let missing = world.cli(&["logs"]);
+    assert!(
+        text(&missing).contains("`--remote NAME` says"),
+        "{}",
+        text(&missing)
+    );
 }

@@ -41,12 +41,13 @@ pub(super) enum InputError {
 
 impl Input {
     /// Puts `-` in the place of every file among the words and opens what goes in its stead.
-    /// `matches` is what clap makes of the words, `word` the word that was said.
+    /// `matches` is what clap makes of the words by `command`.
     pub(super) fn of(
-        word: &Command,
+        command: &Command,
         matches: &ArgMatches,
         words: &mut [String],
     ) -> Result<Input, InputError> {
+        let (word, matches) = innermost(command, matches);
         // The default of a file is `-`.
         let mut files = Vec::new();
         for arg in word.get_positionals() {
@@ -87,6 +88,17 @@ impl Input {
             Input::File(file) => file.try_clone()?.into(),
             Input::Text(_) => Stdio::piped(),
         })
+    }
+}
+
+/// The word itself, below its groups.
+fn innermost<'a>(command: &'a Command, matches: &'a ArgMatches) -> (&'a Command, &'a ArgMatches) {
+    match matches.subcommand() {
+        Some((name, inner)) => match command.find_subcommand(name) {
+            Some(word) => innermost(word, inner),
+            None => (command, matches),
+        },
+        None => (command, matches),
     }
 }
 
