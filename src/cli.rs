@@ -9,6 +9,7 @@ mod compress;
 mod deploy;
 mod environment;
 mod keys;
+mod laptop;
 mod output;
 mod run;
 mod shell;
@@ -24,6 +25,8 @@ use zarpar_model::{AppName, BranchName, HostName, ImageReference, ProcessName, R
 
 use crate::config::ServerArgs;
 use webhooks::WebhooksCommand;
+
+pub(crate) use self::laptop::say;
 
 /// git push production main, and a Django project is live on your own server
 #[derive(Debug, Parser)]
