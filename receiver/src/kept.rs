@@ -44,6 +44,10 @@ impl Repositories {
     /// [`GitError`].
     pub async fn keep(&self, app: &AppName, kept: &Kept) -> Result<(), GitError> {
         let repository = self.path(app);
+        if !repository.exists() {
+            // Nothing was ever pushed, or the app is being destroyed.
+            return Ok(());
+        }
         let git = |words: &[&str]| {
             let mut command = self.git().command(&repository);
             command.arg("--git-dir").arg(&repository).args(words);

@@ -254,6 +254,11 @@ fn hostile_pushes_are_refused_in_words_cheaply_and_leave_nothing() {
     let none = serde_json::json!([]);
     assert_eq!(world.json(&["deployments", "app", "--json"]), none);
 
+    // Options of a push are not announced, so a client sends none (CVE-2026-3854).
+    let options = project.git(&["push", "-o", "a;b", &server.remote, "main"]);
+    let shown = text(&options);
+    assert!(shown.contains("does not support push options"), "{shown}");
+
     // And a good push works, after the files are taken out of the commit.
     project.git(&["reset", "-q", "--hard", "HEAD~1"]);
     let pushed = project.push(&server.remote);
