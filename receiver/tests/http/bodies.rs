@@ -30,7 +30,7 @@ fn wants(commit: &str) -> Vec<u8> {
 }
 
 fn gzip(parts: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     for part in parts {
         packed.write_all(&part).unwrap();
     }
@@ -131,7 +131,7 @@ fn a_gzip_bomb_ends_in_words() {
     let auth = ("Authorization", token.as_str());
     let line = format!("0032want {commit}\n").into_bytes();
     let lines = |count: usize| std::iter::repeat_n(line.repeat(1000), count);
-    let bomb = gzip(lines(4000)); // 200 MB
+    let bomb = gzip(lines(800)); // 40 MB
     assert!(bomb.len() < 2_000_000);
     let began = Instant::now();
     let answer = world.ask(FETCH, &[auth, FETCH_TYPE, GZIP], &bomb);
@@ -161,7 +161,7 @@ fn a_gzip_bomb_ends_in_words() {
     start.extend(b"PACK\0\0\0\x02\0\0\0\x01");
     // A blob of 2^34 bytes and its zeros, which are stored and not deflated: nonsense after that.
     start.extend([0xb0, 0x80, 0x80, 0x80, 0x80, 0x01]);
-    let zeros = std::iter::repeat_n(vec![0; 1 << 20], 64);
+    let zeros = std::iter::repeat_n(vec![0; 1 << 20], 8);
     let bomb = gzip(std::iter::once(start).chain(zeros));
     let answer = world.ask(PUSH, &[auth, PUSH_TYPE, GZIP], &bomb);
     let said = answer.text();

@@ -221,11 +221,19 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads to the connection's end.
+    /// Reads to the end that the head announces, else to the connection's.
     pub fn read(stream: &mut TcpStream) -> Answer {
         let mut bytes = Vec::new();
-        if let Err(error) = stream.read_to_end(&mut bytes) {
-            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+        let mut piece = [0; 64 * 1024];
+        while !is_whole(&bytes) {
+            match stream.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => bytes.extend(&piece[..count]),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+                    break;
+                }
+            }
         }
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("no head: {:?}", String::from_utf8_lossy(&bytes)));
@@ -254,6 +262,18 @@ impl Answer {
             found.eq_ignore_ascii_case(name).then_some(value)
         })
     }
+}
+
+/// Whether this is an answer with a length, and all of it.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    length.is_some_and(|length| length.parse() == Ok(bytes.len() - end - 4))
 }
 
 fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
