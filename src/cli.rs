@@ -20,9 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use zarpar_control::Request;
-use zarpar_model::{
-    AppName, BranchName, HostName, ImageReference, ProcessName, ReleaseNumber, Role,
-};
+use zarpar_model::{AppName, BranchName, HostName, ImageReference, ProcessName, ReleaseNumber};
 use zarpar_model::{Provider, RepositoryUrl};
 
 use crate::config::ServerArgs;
@@ -44,20 +42,6 @@ pub(crate) struct Remote {
     /// Set by `shell` alone: whose word it is.
     #[arg(skip)]
     as_key: Option<shell::KeyRoad>,
-}
-
-/// A terminal for a command that runs in a container.
-#[derive(Debug, Clone, Copy, Default, Args)]
-pub(crate) struct Window {
-    /// Give the command a terminal, also when there is none here, as over SSH
-    #[arg(long)]
-    tty: bool,
-    /// Lines of that terminal
-    #[arg(long, value_name = "N", requires = "columns")]
-    rows: Option<u16>,
-    /// Columns of that terminal
-    #[arg(long, value_name = "N", requires = "rows")]
-    columns: Option<u16>,
 }
 
 /// Listings can be read by programs.
@@ -101,7 +85,7 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
         #[command(subcommand)]
-        command: KeysCommand,
+        command: keys::KeysCommand,
     },
     /// Add, remove and list the hosts of an app
     Domains {
@@ -184,7 +168,7 @@ enum Command {
         remote: Remote,
         app: AppName,
         #[command(flatten)]
-        window: Window,
+        window: run::Window,
         /// The command and its arguments, after `--`
         #[arg(last = true, required = true)]
         command: Vec<String>,
@@ -300,29 +284,6 @@ enum TokensCommand {
     List(Listing),
     /// Make a token worthless
     Revoke { name: AppName },
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Let a public key in
-    Add {
-        /// What it is called here, and in deployments
-        name: AppName,
-        /// The file with the key, such as ~/.ssh/id_ed25519.pub (`-` for standard input)
-        #[arg(default_value = "-")]
-        file: PathBuf,
-        /// An app it may touch (default: all)
-        #[arg(long = "app", value_name = "APP")]
-        apps: Vec<AppName>,
-        /// What it may say: `deploy` pushes, rolls back and looks; `operate` also changes what
-        /// runs; `admin` everything
-        #[arg(long, default_value = "deploy", value_name = "deploy|operate|admin")]
-        role: Role,
-    },
-    /// List the keys
-    List(Listing),
-    /// Let a key in no more
-    Remove { name: AppName },
 }
 
 #[derive(Debug, Subcommand)]

@@ -53,14 +53,13 @@ pub(crate) struct Daemon {
     intake: Intake,
     queue: Queue,
     repositories: Repositories,
+    console: std::net::SocketAddr,
     edge_socket: std::path::PathBuf,
     fetch: zarpar_receiver::FetchRules,
     receiver: ReceiverState,
     ssh: ssh::Ssh,
     webhooks: webhooks::Webhooks,
-    console: std::net::SocketAddr,
-    console_host: Option<zarpar_model::HostName>,
-    console_url: String,
+    console_host: Option<console_host::ConsoleHost>,
 }
 
 /// `zarpar serve`.
@@ -184,8 +183,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         fetch: config.fetch.clone(),
         webhooks,
         console: console.local_addr()?,
-        console_host: config.console_host.clone(),
-        console_url: console_host::url(&config, console.local_addr()?),
+        console_host: console_host::ConsoleHost::of(&config),
         store,
         builder,
     };

@@ -23,7 +23,7 @@ use self::hints::Hints;
 use self::progress::Progress;
 use crate::git::GitLimits;
 use crate::leftovers;
-use crate::receives::{Receive, Served};
+use crate::receives::Served;
 
 /// Bytes of git's outputs that are kept for our log.
 const ERROR_OUTPUT: usize = 4096;
@@ -107,7 +107,7 @@ pub(crate) async fn exchange(
     let end = tokio::select! {
         end = printing => end,
         end = feeding => end,
-        end = overdue(served.receive.as_ref(), &served.limits, &progress) => end,
+        end = overdue(&served, outputs.err.is_some(), &progress) => end,
     };
     if end != End::Done {
         end_group(&mut served.child).await;
@@ -137,16 +137,19 @@ pub(crate) async fn exchange(
     Ok(status)
 }
 
-/// Ends when the client or the push is over its time.
-async fn overdue(receive: Option<&Receive>, limits: &GitLimits, progress: &Progress) -> End {
-    let Some(receive) = receive else {
-        progress.stalled(limits.idle).await;
+/// Ends when the client or the push is over its time. On a road that has all of it on one
+/// connection, a client runs its own `pre-push` hook before it sends anything.
+async fn overdue(served: &Served, whole_dialogue: bool, progress: &Progress) -> End {
+    let GitLimits { idle, receive, .. } = served.limits;
+    let Some(push) = &served.receive else {
+        progress.stalled(idle, idle).await;
         return End::Idle;
     };
+    let first = if whole_dialogue { receive } else { idle };
     tokio::select! {
-        () = receive.whole() => std::future::pending().await,
-        () = tokio::time::sleep(limits.receive) => End::Late,
-        () = progress.stalled(limits.idle) => End::Idle,
+        () = push.whole() => std::future::pending().await,
+        () = tokio::time::sleep(receive) => End::Late,
+        () = progress.stalled(first, idle) => End::Idle,
     }
 }
 
@@ -215,7 +218,7 @@ async fn feed(
         match input.read(&mut piece).await? {
             0 => break,
             count => {
-                progress.made();
+                progress.heard();
                 stdin.write_all(&piece[..count]).await?;
             }
         }

@@ -51,27 +51,42 @@ fn reachable(mut target: SocketAddr) -> SocketAddr {
     target
 }
 
-/// The console's address as clients type it, without a slash at its end.
-pub(super) fn url(config: &Config, address: SocketAddr) -> String {
-    // Without TLS of our own, somebody's proxy in front of the edge has it.
-    let port = config.https.map_or(443, |address| address.port());
-    match (&config.console_host, port) {
-        (Some(host), 443) => format!("https://{host}"),
-        (Some(host), port) => format!("https://{host}:{port}"),
-        (None, _) => format!("http://{address}"),
+/// The name by which clients reach the console.
+#[derive(Debug, Clone)]
+pub(super) struct ConsoleHost {
+    name: HostName,
+    /// Where the edge has TLS.
+    port: u16,
+}
+
+impl ConsoleHost {
+    pub(super) fn of(config: &Config) -> Option<ConsoleHost> {
+        Some(ConsoleHost {
+            name: config.console_host.clone()?,
+            // Without TLS of our own, somebody's proxy in front of the edge has it.
+            port: config.https.map_or(443, |address| address.port()),
+        })
     }
 }
 
 impl Daemon {
     /// What the addresses of repositories and webhooks begin with, such as
     /// `https://ship.example.org`; without a slash at its end.
-    pub(crate) fn public_console_url(&self) -> &str {
-        &self.console_url
+    pub(crate) fn public_console_url(&self) -> String {
+        match &self.console_host {
+            Some(host) if host.port == 443 => format!("https://{}", host.name),
+            Some(host) => format!("https://{}:{}", host.name, host.port),
+            None => format!("http://{}", self.console),
+        }
     }
 
     /// Refuses a host that is not the console's.
     pub(super) fn is_the_console(&self, host: &HostName) -> anyhow::Result<()> {
-        if self.console_host.as_ref() == Some(host) {
+        if self
+            .console_host
+            .as_ref()
+            .is_some_and(|own| own.name == *host)
+        {
             return Ok(());
         }
         anyhow::bail!(
@@ -82,7 +97,7 @@ impl Daemon {
     /// Refuses the console's host as one of an app.
     pub(super) fn not_the_console(&self, hosts: &[HostName]) -> anyhow::Result<()> {
         match &self.console_host {
-            Some(own) if hosts.contains(own) => anyhow::bail!(
+            Some(ConsoleHost { name: own, .. }) if hosts.contains(own) => anyhow::bail!(
                 "the host `{own}` is that of the console, where pushes come in\nhint: choose another one for the app, or another `host` of `[console]` in the server's configuration"
             ),
             _ => Ok(()),

@@ -1,6 +1,6 @@
 //! How long nothing has moved between a client and git.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +10,8 @@ pub(super) struct Progress {
     began: Instant,
     /// Milliseconds after `began`; `u64::MAX` when it does not matter any more.
     last: AtomicU64,
+    /// Whether the client has sent anything.
+    heard: AtomicBool,
 }
 
 impl Progress {
@@ -17,6 +19,7 @@ impl Progress {
         Progress {
             began: Instant::now(),
             last: AtomicU64::new(0),
+            heard: AtomicBool::new(false),
         }
     }
 
@@ -27,23 +30,32 @@ impl Progress {
         self.last.fetch_max(now, Ordering::Relaxed);
     }
 
+    /// The client sent something.
+    pub(super) fn heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+        self.made();
+    }
+
     /// From now on silence means nothing.
     pub(super) fn sent_all(&self) {
         self.last.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// Ends when nothing has moved for so long.
-    pub(super) async fn stalled(&self, idle: Duration) {
+    /// Ends when nothing has moved for `idle`; for `first` while the client has sent nothing yet.
+    pub(super) async fn stalled(&self, first: Duration, idle: Duration) {
         loop {
             let last = self.last.load(Ordering::Relaxed);
             if last == u64::MAX {
                 return std::future::pending().await;
             }
-            let due = self.began + Duration::from_millis(last) + idle;
-            if due <= Instant::now() {
+            let heard = self.heard.load(Ordering::Relaxed);
+            let due = self.began + Duration::from_millis(last) + if heard { idle } else { first };
+            let now = Instant::now();
+            if due <= now {
                 return;
             }
-            tokio::time::sleep_until(due).await;
+            // The first byte may make it due earlier.
+            tokio::time::sleep_until(due.min(now + idle)).await;
         }
     }
 }
@@ -61,11 +73,11 @@ mod tests {
             tokio::time::sleep(span / 2).await;
             progress.made();
         };
-        tokio::join!(progress.stalled(span), moves);
+        tokio::join!(progress.stalled(span, span), moves);
         assert!(began.elapsed() >= span + span / 2);
         progress.sent_all();
-        progress.made();
-        let stalled = tokio::time::timeout(span * 2, progress.stalled(span));
+        progress.heard();
+        let stalled = tokio::time::timeout(span * 2, progress.stalled(span, span));
         assert!(stalled.await.is_err());
     }
 }

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use tokio::time::Instant;
 
 use super::*;
+use crate::receives::Receive;
 use crate::receives::Receives;
 
 /// A program in the place of git, in a group of its own as git is.
@@ -79,7 +80,7 @@ async fn without_a_client_a_fetch_is_ended() {
 /// Starts a child of its own and waits for ever; the child's id comes first.
 const FAMILY: &str = "import subprocess, time
 child = subprocess.Popen(['sleep', '1000'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print('process', child.pid, flush=True)
+print('process %d.' % child.pid, flush=True)
 time.sleep(1000)";
 
 fn runs(id: &str) -> bool {
@@ -105,22 +106,21 @@ async fn a_silent_client_ends_git_and_all_it_started_and_nothing_is_left() {
     let status = bounded(exchange(child, theirs, u64::MAX, outputs)).await;
     assert_eq!(status.signal(), Some(15));
     assert!(began.elapsed() < Duration::from_secs(10));
-    let id = taken.recv().await.unwrap();
-    let words = taken.recv().await.unwrap();
-    let words = String::from_utf8_lossy(&words);
+    let mut all = Vec::new();
+    while let Some(piece) = taken.recv().await {
+        all.extend_from_slice(&piece);
+    }
+    let all = String::from_utf8(all).unwrap();
+    let (id, words) = all.split_once(".\n").unwrap();
+    let id = &id["process ".len()..];
     assert!(
         words[4..].starts_with("\u{3}nothing came or went for 4.0 s"),
         "{words}"
     );
-    assert_eq!(
-        u64::from_str_radix(&words[..4], 16).unwrap(),
-        words.len() as u64
-    );
-    let id = String::from_utf8_lossy(&id)["process ".len()..]
-        .trim()
-        .to_owned();
+    let length = usize::from_str_radix(&words[..4], 16).unwrap();
+    assert_eq!(length, words.len());
     let deadline = Instant::now() + Duration::from_secs(5);
-    while runs(&id) {
+    while runs(id) {
         assert!(Instant::now() < deadline, "the child of git goes on");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -174,4 +174,31 @@ async fn a_git_that_says_nothing_but_on_its_error_output_is_heard() {
     assert_eq!(status.code(), Some(128));
     let words = taken.recv().await.unwrap();
     assert_eq!(words, "0027ERR fatal: protocol error: bad line");
+}
+
+#[tokio::test]
+async fn over_ssh_a_push_may_begin_late_but_not_stop() {
+    for stops in [false, true] {
+        let receive = Receives::default().begin(Path::new("/none"));
+        let script = "import sys; sys.stdin.readline(); sys.stdin.readline()";
+        let mut child = program(script, Some(receive), Path::new("/none"));
+        child.limits.receive = Duration::from_secs(60);
+        child.limits.idle = Duration::from_millis(300);
+        let (mut ours, theirs) = tokio::io::duplex(64);
+        let (out, _taken) = mpsc::channel(PIECES);
+        let (err, mut errors) = mpsc::channel(PIECES);
+        let err = Some(err);
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = ours.write_all(b"one\n").await;
+            if !stops {
+                let _ = ours.write_all(b"two\n").await;
+            }
+        };
+        let work = exchange(child, theirs, u64::MAX, Outputs { out, err });
+        let (status, ()) = tokio::join!(bounded(work), late);
+        let said = errors.recv().await.unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(said.starts_with("nothing came"), stops, "{status} {said}");
+    }
 }

@@ -141,8 +141,8 @@ fn every_request(app: &AppName) -> Vec<Request> {
         },
         Request::WebhookEnable {
             app: app(),
-            provider: zarpar_model::Provider::Github,
-            repository: "https://github.com/yo/tienda".parse().unwrap(),
+            provider: Some(zarpar_model::Provider::Github),
+            repository: "https://github.com/yo/tienda".parse().ok(),
             branch: None,
             poll_seconds: None,
             forge_token: None,
