@@ -28,6 +28,9 @@ use zarpar_model::{
 use crate::Builder;
 use crate::error::DeployError;
 
+/// How far the clocks of the people who commit may be apart, in seconds.
+const SKEW: i64 = 24 * 60 * 60;
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a push may not go on, or a branch did not move.
@@ -190,14 +193,18 @@ fn tip(repository: &gix::Repository, branch: &BranchName) -> Result<Option<gix::
     Ok(found.and_then(|reference| reference.try_id().map(gix::Id::detach)))
 }
 
-/// Whether `tip` is `commit` or one of its ancestors. Commits older than `tip` are not looked at,
-/// so that a long history costs nothing.
+/// Whether `tip` is `commit` or one of its ancestors. Commits a day older than `tip` are not looked
+/// at, so that a long history costs nothing.
 fn contains(
     repository: &gix::Repository,
     commit: &CommitId,
     tip: gix::ObjectId,
 ) -> Result<bool, Cause> {
-    let seconds = repository.find_commit(tip)?.time()?.seconds;
+    let seconds = repository
+        .find_commit(tip)?
+        .time()?
+        .seconds
+        .saturating_sub(SKEW);
     let walk = repository
         .rev_walk([object_id(commit)?])
         .sorting(Sorting::ByCommitTimeCutoff {
@@ -215,4 +222,57 @@ fn contains(
 
 fn object_id(commit: &CommitId) -> Result<gix::ObjectId, Cause> {
     Ok(gix::ObjectId::from_hex(commit.as_str().as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A commit with these parents, so many seconds after a moment.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the commits of the test are made by real git"
+    )]
+    fn commit(folder: &Path, seconds: i64, parents: &[&CommitId]) -> CommitId {
+        let git = |words: &[&str]| {
+            let date = format!("{} +0000", 1_790_000_000 + seconds);
+            let output = std::process::Command::new("git")
+                .args(words)
+                .current_dir(folder)
+                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .envs([("GIT_AUTHOR_NAME", "Ana"), ("GIT_COMMITTER_NAME", "Ana")])
+                .envs([("GIT_AUTHOR_EMAIL", "a@b"), ("GIT_COMMITTER_EMAIL", "a@b")])
+                .envs([("GIT_AUTHOR_DATE", &date), ("GIT_COMMITTER_DATE", &date)])
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        git(&["init", "-q", "--bare"]);
+        let tree = git(&["mktree"]);
+        let mut words = vec!["commit-tree", "-m", "x", &tree];
+        words.extend(parents.iter().flat_map(|parent| ["-p", parent.as_str()]));
+        git(&words).parse().unwrap()
+    }
+
+    #[test]
+    fn what_a_push_would_lose_is_seen_through_merges_and_wrong_clocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let base = commit(folder, 0, &[]);
+        let one = commit(folder, 100, &[&base]);
+        let other = commit(folder, 200, &[&base]);
+        let merged = commit(folder, 300, &[&other, &one]);
+        let early = commit(folder, -3600, &[&one]);
+        let repository = crate::checkout::open(folder).unwrap();
+        let has = |commit: &CommitId, tip: &CommitId| {
+            contains(&repository, commit, object_id(tip).unwrap()).unwrap()
+        };
+        for tip in [&base, &one, &other, &merged] {
+            assert!(has(&merged, tip), "{tip}");
+        }
+        assert!(has(&early, &one), "a clock that is an hour late");
+        assert!(!has(&one, &other) && !has(&other, &one) && !has(&base, &one));
+    }
 }

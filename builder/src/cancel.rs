@@ -30,6 +30,9 @@ use crate::error::DeployError;
 
 /// What a task of the project's own gets to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// What the engine may take to see that a build was cut; an image that was finished at that moment
+/// is there then.
+const ABORT: Duration = Duration::from_secs(2);
 /// What tells the driver to end (`driver.py`); said again, since an interpreter that only starts
 /// does not hear it.
 const END: &str = "SIGUSR2";
@@ -173,6 +176,17 @@ impl Builder {
         if let Err(error) = self.end_tasks(deployment, work).await {
             tracing::error!(deployment = %deployment.id, %error, "the release tasks of a cancelled deployment could not be ended");
         }
+    }
+
+    /// Looks again for an image of a build that was cut. The next start would find it, too.
+    pub(crate) fn sweep_images_later(&self, deployment: DeploymentId) {
+        let builder = self.clone();
+        self.retiring.spawn(async move {
+            tokio::time::sleep(ABORT).await;
+            if let Err(error) = builder.remove_images(deployment).await {
+                tracing::warn!(%deployment, %error, "images of a cancelled deployment may be left, the next start removes them");
+            }
+        });
     }
 
     async fn end_tasks(&self, deployment: &Deployment, work: &Work) -> Result<(), EngineError> {

@@ -77,6 +77,9 @@ impl Builder {
                 self.journal
                     .tell(deployment.id, EventKind::Note { text: note });
                 self.end_work(deployment, work).await;
+                if during == Some(WorkPhase::Building) {
+                    self.sweep_images_later(deployment.id);
+                }
                 let text = cancelled(deployment, &by, during);
                 (Outcome::Cancelled, PhaseEvent::Cancel(by), text)
             }

@@ -25,19 +25,7 @@ impl Builder {
     pub(crate) async fn undo(&self, deployment: &Deployment) {
         let undone = async {
             self.remove_containers(deployment.id, None).await?;
-            // A rollback repeats a release, so the image is not its own and has another
-            // deployment's label.
-            let id = deployment.id.to_string();
-            for image in self
-                .engine
-                .images_with_labels(&[
-                    Label::Is(LABEL_INSTANCE, self.instance.id()),
-                    Label::Is(LABEL_DEPLOYMENT, &id),
-                ])
-                .await?
-            {
-                self.engine.remove_image(&image.id, true).await?;
-            }
+            self.remove_images(deployment.id).await?;
             for release in self.store.releases(&deployment.app)? {
                 if release.deployment == deployment.id && release.state == ReleaseState::Candidate {
                     self.durable(|store| {
@@ -52,6 +40,20 @@ impl Builder {
         if let Err(error) = undone.await {
             tracing::error!(deployment = %deployment.id, %error, "traces of a failed deployment are left, the next start removes them");
         }
+    }
+
+    /// Removes the images that a deployment built. A rollback repeats a release, so its image is
+    /// not its own and has another deployment's label.
+    pub(crate) async fn remove_images(&self, deployment: DeploymentId) -> Result<(), EngineError> {
+        let id = deployment.to_string();
+        let labels = [
+            Label::Is(LABEL_INSTANCE, self.instance.id()),
+            Label::Is(LABEL_DEPLOYMENT, &id),
+        ];
+        for image in self.engine.images_with_labels(&labels).await? {
+            self.engine.remove_image(&image.id, true).await?;
+        }
+        Ok(())
     }
 
     /// Removes the containers of a deployment, or those of one process of it.
