@@ -9,6 +9,7 @@ mod compress;
 mod deploy;
 mod environment;
 mod keys;
+mod laptop;
 mod output;
 mod run;
 mod shell;
@@ -21,9 +22,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use zarpar_control::Request;
 use zarpar_model::{AppName, BranchName, HostName, ImageReference, ProcessName, ReleaseNumber};
-use zarpar_model::{Provider, RepositoryUrl};
 
 use crate::config::ServerArgs;
+use webhooks::WebhooksCommand;
+
+pub(crate) use self::laptop::say;
 
 /// git push production main, and a Django project is live on your own server
 #[derive(Debug, Parser)]
@@ -374,43 +377,6 @@ enum EnvCommand {
     },
     /// Print NAME=VALUE lines that `import` reads
     Export { app: AppName },
-}
-
-#[derive(Debug, Subcommand)]
-enum WebhooksCommand {
-    /// Make a secret and a deploy key for a repository, and print what to do with them there
-    Enable {
-        app: AppName,
-        /// `github`, `gitlab`, `gitea` (also for Forgejo) or `bitbucket`
-        #[arg(long, required_unless_present = "rotate")]
-        provider: Option<Provider>,
-        /// The repository, such as git@github.com:OWNER/REPO.git or an https address
-        #[arg(long, value_name = "URL", required_unless_present = "rotate")]
-        repo: Option<RepositoryUrl>,
-        /// The branch that is deployed (default: the app's deploy branch)
-        #[arg(long)]
-        branch: Option<BranchName>,
-        /// Also look without being told, such as every 5m: for a server that the forge cannot reach
-        #[arg(long, value_name = "TIME", value_parser = zarpar_model::parse_span)]
-        poll: Option<std::time::Duration>,
-        /// Read a token of the forge from standard input: commits there show what became of them,
-        /// and a private repository can be fetched over https
-        #[arg(long)]
-        token_stdin: bool,
-        /// Make secret and key anew; what is not said stays as it was
-        #[arg(long)]
-        rotate: bool,
-        #[command(flatten)]
-        listing: Listing,
-    },
-    /// Show what an app follows, the last deliveries, and what became of each
-    Show {
-        app: AppName,
-        #[command(flatten)]
-        listing: Listing,
-    },
-    /// Follow nothing any more
-    Disable { app: AppName },
 }
 
 /// Runs what was said.

@@ -18,7 +18,8 @@ deployment is in the table of its own.
 Memory is VmHWM of `zarpar serve`, set back before each push (clear_refs), less what it had before.
 The goals are in the table: at most 1.15 × plain and 20 MiB. Prints it, writes
 target/bench/receive.json: rows of {road, seconds, ratio, more_mib, edge_more_mib, deployment,
-rounds}, medians but for the memory, which is the most of all rounds.
+rounds}, medians but for the memory, which is the most of all rounds. Then webhooks.py measures the
+answers to webhooks.
 """
 
 import argparse
@@ -35,6 +36,7 @@ import time
 from pathlib import Path
 
 import deploy
+import webhooks
 from deploy import LABEL, REPOSITORY, TARGET, Failed, free_ports, remove_docker_objects, run, say, stop
 
 HOST = "ship.localhost"
@@ -86,7 +88,7 @@ def main():
     path.write_text(json.dumps(report, indent=2) + "\n")
     print_table(report)
     say(f"written to {path}")
-    return 0
+    return webhooks.main(["--binary", str(chosen.binary)] if chosen.binary else [])
 
 
 def make_project(folder, megabytes):

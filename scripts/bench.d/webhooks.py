@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 
 import deploy
-from deploy import LABEL, REPOSITORY, TARGET, Failed, free_ports, remove_docker_objects, run, say, stop
+from deploy import LABEL, REPOSITORY, RUN, TARGET, Failed, free_ports, remove_docker_objects, run, say, stop
 
 GOAL = 1000.0  # ms, the 99th percentile
 SENDERS = 10
@@ -46,13 +46,15 @@ DOCKERFILE = "FROM python:3.13-slim\nWORKDIR /app\nCOPY . .\nUSER 10001\nCMD [\"
 BUSY = "RUN timeout {} python3 -c 'while True: pass' || true\n"
 
 
-def main():
+def main(arguments=None):
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rate", type=int, default=50, help="deliveries a second (default 50)")
     options.add_argument("--seconds", type=int, default=30, help="of deliveries (default 30)")
     options.add_argument("--binary", type=Path, help="the zarpar to measure (default: the release build, made here)")
-    chosen = options.parse_args()
+    chosen = options.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # The measurement before may have switched it off for its end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_NOSYSTEM="1")
     if not Path("/usr/sbin/sshd").exists():
         print("error: expected sshd, for the forge of this measurement\nhint: apt-get install openssh-server", file=sys.stderr)
@@ -89,7 +91,8 @@ def main():
 
 
 def measure(server, rate, seconds):
-    server.commit("slow", DOCKERFILE + BUSY.format(seconds + 10))
+    # No other run may have paid for this layer.
+    server.commit(f"slow {RUN}", DOCKERFILE + BUSY.format(seconds + 10))
     server.deliver("first", server.head)
     server.wait(lambda: server.newest()["state"] == "building", "the build")
     server.commit("quick", DOCKERFILE)

@@ -90,7 +90,7 @@ pub(crate) fn apps(remote: &Remote, command: AppsCommand) -> ExitCode {
 }
 
 /// Removing a database cannot be taken back, so the name is typed.
-fn confirmed(name: &AppName) -> bool {
+pub(super) fn confirmed(name: &AppName) -> bool {
     if !std::io::stdin().is_terminal() {
         output::note(&format!(
             "zarpar: `apps destroy` removes `{name}` with its database and files, and there is no terminal to ask\nhint: `zarpar apps destroy {name} --force`"

@@ -10,23 +10,25 @@ use super::{Remote, output};
 use crate::config::{Layout, default_data};
 use crate::report::fail;
 
-/// Runs one command's work. What is left of it, such as a read of the terminal that nobody
-/// waits for, does not hold the program up.
+/// Runs one command's work.
 pub(crate) fn block_on(work: impl Future<Output = Result<ExitCode, ClientError>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 1),
-    };
-    let result = runtime.block_on(work);
-    runtime.shutdown_background();
-    match result {
-        Ok(code) => code,
-        Err(error @ ClientError::Refused { code, .. }) => fail(&error, code),
+    match on_this_thread(work) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error @ ClientError::Refused { code, .. })) => fail(&error, code),
+        Ok(Err(error)) => fail(&error, 1),
         Err(error) => fail(&error, 1),
     }
+}
+
+/// Waits for a future. What is left of its work, such as a read of the terminal that nobody waits
+/// for, does not hold the program up.
+pub(crate) fn on_this_thread<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(result)
 }
 
 /// The socket of the control plane.

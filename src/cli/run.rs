@@ -1,7 +1,7 @@
 //! `run`, `logs`, `ps`.
 
 mod conversation;
-mod terminal;
+pub(super) mod terminal;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;

@@ -6,13 +6,52 @@ use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::Subcommand;
 use zarpar_control::{DeliveryView, Request, Secret, WebhookEnabled, WebhookView};
+use zarpar_model::{AppName, BranchName, Provider, RepositoryUrl};
 
 use super::client::{ask, follow};
-use super::{Remote, WebhooksCommand, output, table};
+use super::{Listing, Remote, output, table};
 
 /// More than any token of a forge has, in bytes.
 const TOKEN: usize = 4096;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WebhooksCommand {
+    /// Make a secret and a deploy key for a repository, and print what to do with them there
+    Enable {
+        app: AppName,
+        /// `github`, `gitlab`, `gitea` (also for Forgejo) or `bitbucket`
+        #[arg(long, required_unless_present = "rotate")]
+        provider: Option<Provider>,
+        /// The repository, such as git@github.com:OWNER/REPO.git or an https address
+        #[arg(long, value_name = "URL", required_unless_present = "rotate")]
+        repo: Option<RepositoryUrl>,
+        /// The branch that is deployed (default: the app's deploy branch)
+        #[arg(long)]
+        branch: Option<BranchName>,
+        /// Also look without being told, such as every 5m: for a server that the forge cannot reach
+        #[arg(long, value_name = "TIME", value_parser = zarpar_model::parse_span)]
+        poll: Option<Duration>,
+        /// Read a token of the forge from standard input: commits there show what became of them,
+        /// and a private repository can be fetched over https
+        #[arg(long)]
+        token_stdin: bool,
+        /// Make secret and key anew; what is not said stays as it was
+        #[arg(long)]
+        rotate: bool,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Show what an app follows, the last deliveries, and what became of each
+    Show {
+        app: AppName,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Follow nothing any more
+    Disable { app: AppName },
+}
 
 pub(crate) fn webhooks(remote: &Remote, command: WebhooksCommand) -> ExitCode {
     match command {

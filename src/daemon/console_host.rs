@@ -60,6 +60,10 @@ pub(super) struct ConsoleHost {
 }
 
 impl ConsoleHost {
+    pub(super) fn name(&self) -> &HostName {
+        &self.name
+    }
+
     pub(super) fn of(config: &Config) -> Option<ConsoleHost> {
         Some(ConsoleHost {
             name: config.console_host.clone()?,

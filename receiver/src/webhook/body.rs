@@ -1,5 +1,6 @@
 //! The body of a delivery, read and checked piece by piece: small ones are held freely, large ones
-//! two at a time, and none longer than a forge waits for an answer.
+//! two at a time, and none longer than a forge waits for an answer. One whose headers cannot be
+//! right is read and checked all the same, and nothing of it is held.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub(super) const LARGEST: usize = 25 * 1024 * 1024;
 const SMALL: usize = 32 * 1024;
 /// Larger bodies in memory at once.
 const LARGE_AT_ONCE: usize = 2;
+/// What the room for a large body grows by, in bytes: not by doubling, which would take twice.
+const STEP: usize = 1024 * 1024;
 /// Time for the whole body; github.com gives up after 10 s.
 const TIME: Duration = Duration::from_secs(8);
 
@@ -64,11 +67,13 @@ impl Room {
 
     async fn read(&self, body: Body, mut verifier: Verifier) -> Result<Held, BodyError> {
         let mut bytes = Vec::new();
+        let mut length = 0;
         let mut permit = None;
+        let kept = verifier.may_be_right();
         let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|_| BodyError::Broken)?;
-            let length = bytes.len() + piece.len();
+            length += piece.len();
             if length > LARGEST {
                 return Err(BodyError::TooLarge);
             }
@@ -77,7 +82,12 @@ impl Room {
                 permit = room.acquire_owned().await.ok();
             }
             verifier.update(&piece);
-            bytes.extend_from_slice(&piece);
+            if kept {
+                if length > bytes.capacity() && length > SMALL {
+                    bytes.reserve_exact(piece.len().max(STEP));
+                }
+                bytes.extend_from_slice(&piece);
+            }
         }
         Ok(Held {
             bytes,

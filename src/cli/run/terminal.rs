@@ -9,7 +9,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zarpar_control::ClientFrame;
 
-pub(super) struct Terminal {
+pub(crate) struct Terminal {
     before: Termios,
     interrupt: Signal,
     quit: Signal,
@@ -19,7 +19,7 @@ pub(super) struct Terminal {
 
 impl Terminal {
     /// Makes the terminal raw.
-    pub(super) fn enter() -> io::Result<Terminal> {
+    pub(crate) fn enter() -> io::Result<Terminal> {
         let before = tcgetattr(io::stdin())?;
         let mut raw = before.clone();
         raw.make_raw();
@@ -53,7 +53,7 @@ impl Drop for Terminal {
 }
 
 /// [`Terminal::ended`]; without a terminal, signals do what they always do.
-pub(super) async fn ended(terminal: &mut Option<Terminal>) -> u8 {
+pub(crate) async fn ended(terminal: &mut Option<Terminal>) -> u8 {
     match terminal {
         Some(terminal) => terminal.ended().await,
         None => pending().await,
@@ -62,9 +62,12 @@ pub(super) async fn ended(terminal: &mut Option<Terminal>) -> u8 {
 
 /// The size of the terminal, when it tells; some know none and say 0.
 pub(super) fn size() -> Option<ClientFrame> {
+    let (height, width) = rows_and_columns()?;
+    Some(ClientFrame::Resize { width, height })
+}
+
+/// How many rows and columns the terminal has.
+pub(crate) fn rows_and_columns() -> Option<(u16, u16)> {
     let size = tcgetwinsize(io::stdin()).ok()?;
-    (size.ws_col > 0 && size.ws_row > 0).then_some(ClientFrame::Resize {
-        width: size.ws_col,
-        height: size.ws_row,
-    })
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_row, size.ws_col))
 }
