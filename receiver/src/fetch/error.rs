@@ -212,7 +212,14 @@ pub(super) fn explain(
         FetchError::HostKey {
             host: url.host().to_owned(),
         }
-    } else if cut || has(&["died of signal 25", "File too large", "ut of memory"]) {
+    } else if cut
+        || has(&[
+            "died of signal 25",
+            "File too large",
+            "ut of memory",
+            "over limit",
+        ])
+    {
         FetchError::TooLarge { url, limit }
     } else if let Some(line) = said.lines().find(|line| line.contains("error: object ")) {
         FetchError::Hostile {

@@ -166,7 +166,7 @@ fn localhost_has_another_address() -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_is_not_followed() {
     let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let to = format!("http://{}", canary.local_addr().unwrap());
+    let to = format!("https://{}", canary.local_addr().unwrap());
     let forge = Forge::start(Manner::Redirect(to)).await;
     let error = forge.fetch().await.unwrap_err();
     assert!(matches!(error, FetchError::Redirect { .. }), "{error}");

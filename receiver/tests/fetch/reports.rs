@@ -198,7 +198,7 @@ async fn a_forge_that_fails_is_told_again_and_one_that_refuses_is_not() {
 async fn a_redirect_would_carry_the_token_away_and_is_not_followed() {
     let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let forge = Forge::start(Manner::Redirect(format!(
-        "http://{}",
+        "https://{}",
         canary.local_addr().unwrap()
     )))
     .await;
