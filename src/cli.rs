@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use zarpar_control::Request;
-use zarpar_model::{AppName, BranchName, HostName, ProcessName, ReleaseNumber, Role};
+use zarpar_model::{AppName, BranchName, HostName, ImageReference, ProcessName, ReleaseNumber};
 use zarpar_model::{Provider, RepositoryUrl};
 
 use crate::config::ServerArgs;
@@ -45,20 +45,6 @@ pub(crate) struct Remote {
     /// Set by `shell` alone: whose word it is.
     #[arg(skip)]
     as_key: Option<shell::KeyRoad>,
-}
-
-/// A terminal for a command that runs in a container.
-#[derive(Debug, Clone, Copy, Default, Args)]
-pub(crate) struct Window {
-    /// Give the command a terminal, also when there is none here, as over SSH
-    #[arg(long)]
-    tty: bool,
-    /// Lines of that terminal
-    #[arg(long, value_name = "N", requires = "columns")]
-    rows: Option<u16>,
-    /// Columns of that terminal
-    #[arg(long, value_name = "N", requires = "rows")]
-    columns: Option<u16>,
 }
 
 /// Listings can be read by programs.
@@ -102,7 +88,7 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
         #[command(subcommand)]
-        command: KeysCommand,
+        command: keys::KeysCommand,
     },
     /// Add, remove and list the hosts of an app
     Domains {
@@ -125,13 +111,18 @@ enum Command {
         #[command(subcommand)]
         command: EnvCommand,
     },
-    /// Deploy a commit that the app's repository has (default: the tip of the deploy branch)
+    /// Deploy a commit that the app's repository has (default: the tip of the deploy branch, or of
+    /// the branch that the app follows at a forge), or an image that was built elsewhere
     Deploy {
         #[command(flatten)]
         remote: Remote,
         app: AppName,
         /// A full commit id or a branch
         commit: Option<String>,
+        /// An image instead, such as registry.example/shop:1.2; pulled, or else the one of this name
+        /// on the server
+        #[arg(long, value_name = "REF", conflicts_with = "commit")]
+        image: Option<ImageReference>,
     },
     /// List the deployments of an app, follow one from its start, or cancel one that is not live
     Deployments {
@@ -180,7 +171,7 @@ enum Command {
         remote: Remote,
         app: AppName,
         #[command(flatten)]
-        window: Window,
+        window: run::Window,
         /// The command and its arguments, after `--`
         #[arg(last = true, required = true)]
         command: Vec<String>,
@@ -299,29 +290,6 @@ enum TokensCommand {
 }
 
 #[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Let a public key in
-    Add {
-        /// What it is called here, and in deployments
-        name: AppName,
-        /// The file with the key, such as ~/.ssh/id_ed25519.pub (`-` for standard input)
-        #[arg(default_value = "-")]
-        file: PathBuf,
-        /// An app it may touch (default: all)
-        #[arg(long = "app", value_name = "APP")]
-        apps: Vec<AppName>,
-        /// What it may say: `deploy` pushes, rolls back and looks; `operate` also changes what
-        /// runs; `admin` everything
-        #[arg(long, default_value = "deploy", value_name = "deploy|operate|admin")]
-        role: Role,
-    },
-    /// List the keys
-    List(Listing),
-    /// Let a key in no more
-    Remove { name: AppName },
-}
-
-#[derive(Debug, Subcommand)]
 enum DomainsCommand {
     /// Add hosts to an app
     Add {
@@ -345,9 +313,11 @@ enum DomainsCommand {
 
 #[derive(Debug, Subcommand)]
 enum CertificatesCommand {
-    /// Serve hosts of an app with a certificate of your own, from now on
+    /// Serve hosts of an app, or the console, with a certificate of your own, from now on
     Add {
-        app: AppName,
+        /// An app, or the host of the console
+        #[arg(value_name = "APP | HOST")]
+        subject: certificates::Subject,
         /// The certificate with its chain, PEM, such as fullchain.pem; `-` here and for the key:
         /// both on standard input
         cert: PathBuf,
@@ -359,8 +329,12 @@ enum CertificatesCommand {
         /// A host it is for
         name: String,
     },
-    /// Order a certificate for an app now, whatever its last tries say
-    Renew { app: AppName },
+    /// Order a certificate for an app, or the console, now, whatever its last tries say
+    Renew {
+        /// An app, or the host of the console
+        #[arg(value_name = "APP | HOST")]
+        subject: certificates::Subject,
+    },
     /// List the certificates
     List(Listing),
 }
@@ -411,11 +385,11 @@ enum WebhooksCommand {
     Enable {
         app: AppName,
         /// `github`, `gitlab`, `gitea` (also for Forgejo) or `bitbucket`
-        #[arg(long)]
-        provider: Provider,
+        #[arg(long, required_unless_present = "rotate")]
+        provider: Option<Provider>,
         /// The repository, such as git@github.com:OWNER/REPO.git or an https address
-        #[arg(long, value_name = "URL")]
-        repo: RepositoryUrl,
+        #[arg(long, value_name = "URL", required_unless_present = "rotate")]
+        repo: Option<RepositoryUrl>,
         /// The branch that is deployed (default: the app's deploy branch)
         #[arg(long)]
         branch: Option<BranchName>,
@@ -426,7 +400,7 @@ enum WebhooksCommand {
         /// and a private repository can be fetched over https
         #[arg(long)]
         token_stdin: bool,
-        /// Make secret and key anew, when the app follows a repository already
+        /// Make secret and key anew; what is not said stays as it was
         #[arg(long)]
         rotate: bool,
         #[command(flatten)]
@@ -466,7 +440,8 @@ pub(crate) fn dispatch(cli: Cli) -> ExitCode {
             remote,
             app,
             commit,
-        } => deploy::deploy(&remote, app, commit),
+            image,
+        } => deploy::deploy(&remote, app, commit, image),
         Command::Deployments {
             remote,
             listing,

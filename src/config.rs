@@ -2,6 +2,7 @@
 //! was written becomes what is relied on in one step, before anything is made or bound; every
 //! error here ends with exit code 64.
 
+mod console;
 mod fetch;
 mod git;
 
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
-use zarpar_model::RouteTable;
+use zarpar_model::{HostName, RouteTable};
 use zarpar_receiver::{FetchRules, GitLimits};
 use zarpar_router::{AccessLog, AcmeSettings, Limits, LineFormat};
 
@@ -50,7 +51,7 @@ struct RawConfig {
     data: Option<PathBuf>,
     http: Option<String>,
     https: Option<String>,
-    console: Option<String>,
+    console: console::RawConsole,
     engine: RawEngine,
     ssh: SshSettings,
     acme: RawAcme,
@@ -125,6 +126,8 @@ pub(crate) struct Config {
     pub(crate) https: Option<SocketAddr>,
     /// The console's address.
     pub(crate) console: SocketAddr,
+    /// The host that the edge passes on to the console, when it has one.
+    pub(crate) console_host: Option<HostName>,
     /// How certificates are ordered, when they are.
     pub(crate) acme: Option<AcmeSettings>,
     /// How the access log is kept, when it is.
@@ -158,7 +161,7 @@ pub(crate) enum ConfigError {
         source: std::io::Error,
     },
     /// Not the TOML that is expected; the message has line and column.
-    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console`, `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout` (seconds), `max_size` (bytes) of `[fetch]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`, and `at_once` (1 or more) of `[deploy]`", path.display())]
+    #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console` (or `address` and `host` of `[console]`), `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout` (seconds), `max_size` (bytes) of `[fetch]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`, and `at_once` (1 or more) of `[deploy]`", path.display())]
     Format { path: PathBuf, message: String },
     /// Not the JSON of a route table; the message has line and column.
     #[error("the route table `{}` is wrong: {message}\nhint: correct it and start again; the keys are in README of examples/edge", path.display())]
@@ -242,9 +245,10 @@ impl Config {
             https,
             console: address(
                 "console",
-                args.console.as_ref().or(raw.console.as_ref()),
+                args.console.as_ref().or(raw.console.address.as_ref()),
                 "127.0.0.1:7070",
             )?,
+            console_host: raw.console.host,
             program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
             ssh: raw.ssh,
             labels: raw.engine.labels,
@@ -417,6 +421,36 @@ mod tests {
             https: None,
             console: None,
         })
+    }
+
+    #[test]
+    fn the_console_is_an_address_or_a_table() {
+        let shown = |text: &str| {
+            let config = resolve(text).unwrap();
+            (
+                config.console.to_string(),
+                config.console_host.map(|host| host.to_string()),
+            )
+        };
+        let host = Some("ship.example.org".to_owned());
+        assert_eq!(shown(""), ("127.0.0.1:7070".to_owned(), None));
+        assert_eq!(
+            shown("console = \"127.0.0.1:1\""),
+            ("127.0.0.1:1".to_owned(), None)
+        );
+        let text = "[console]\naddress = \"127.0.0.1:1\"\nhost = \"ship.example.org\"";
+        assert_eq!(shown(text), ("127.0.0.1:1".to_owned(), host.clone()));
+        let text = "[console]\nhost = \"ship.example.org\"";
+        assert_eq!(shown(text), ("127.0.0.1:7070".to_owned(), host));
+        for (wrong, says) in [
+            ("console = 5", "an address such as"),
+            ("[console]\nhots = \"a\"", "`hots`"),
+            ("[console]\nhost = \"a b\"", "`a b`"),
+            ("[console]\nhost = \"https://a.test/\"", "`https://a.test/`"),
+        ] {
+            let error = resolve(wrong).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains("hint:"), "{error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod apps;
 mod certificates;
 mod console;
+mod console_host;
 mod control;
 mod deployments;
 mod edge;
@@ -52,12 +53,14 @@ pub(crate) struct Daemon {
     intake: Intake,
     queue: Queue,
     repositories: Repositories,
-    console: std::net::SocketAddr,
     edge_socket: std::path::PathBuf,
     fetch: zarpar_receiver::FetchRules,
     receiver: ReceiverState,
     ssh: ssh::Ssh,
     webhooks: webhooks::Webhooks,
+    console: std::net::SocketAddr,
+    console_host: Option<zarpar_model::HostName>,
+    console_url: String,
 }
 
 /// `zarpar serve`.
@@ -140,6 +143,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     edge::ensure(&config, &layout).await?;
     zarpar_hooks::install(&layout.hooks(), &config.program)?;
 
+    let console_route = console_host::route(&config, console.local_addr()?, &store)?;
     let builder = Builder::new(
         store.clone(),
         engine,
@@ -154,6 +158,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
             repositories: layout.repositories(),
             static_files: layout.static_files(),
             edge_socket: layout.edge_socket(),
+            console: console_route.clone(),
         },
     );
     let git = GitConfig {
@@ -175,10 +180,12 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         receiver: ReceiverState::new(store.clone(), repositories.clone(), tasks.clone()),
         ssh,
         repositories,
-        console: console.local_addr()?,
         edge_socket: layout.edge_socket(),
         fetch: config.fetch.clone(),
         webhooks,
+        console: console.local_addr()?,
+        console_host: config.console_host.clone(),
+        console_url: console_host::url(&config, console.local_addr()?),
         store,
         builder,
     };
@@ -220,6 +227,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(console::listen(
         tokio::net::TcpListener::from_std(console)?,
         daemon.clone(),
+        console_route.map(|route| route.key),
         stop.clone(),
     ));
     tracing::info!(http = %config.http, console = %config.console, data = %layout.root().display(), docker = %info.version, "zarpar serves");

@@ -171,3 +171,6 @@ impl Blobs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,7 @@ impl Builder {
         let mut table = RouteTable {
             generation: self.durable(zarpar_store::Store::next_generation)?,
             routes: Vec::new(),
+            console: self.folders.console.clone(),
         };
         for app in self.store.apps()? {
             table.routes.push(self.route(&app).await?);

@@ -48,7 +48,7 @@ pub(crate) fn environment(
     secrets: &BTreeMap<EnvKey, String>,
     surroundings: &Surroundings,
     sites: &[Site],
-    (release, commit, port): (ReleaseNumber, &CommitId, u16),
+    (release, commit, port): (ReleaseNumber, Option<&CommitId>, u16),
 ) -> Vec<(String, String)> {
     let hosts: Vec<&str> = app.domains.iter().map(|host| host.as_str()).collect();
     let mut origins = Vec::new();
@@ -81,7 +81,9 @@ pub(crate) fn environment(
     );
     add("ZARPAR_APP", app.name.to_string());
     add("ZARPAR_RELEASE", release.to_string());
-    add("ZARPAR_COMMIT", commit.to_string());
+    if let Some(commit) = commit {
+        add("ZARPAR_COMMIT", commit.to_string());
+    }
     for (key, value) in secrets.iter().chain(own) {
         add(key.as_str(), value.clone());
     }

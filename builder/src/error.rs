@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zarpar_control::ClientError;
 use zarpar_engine::{BuildError, EngineError};
-use zarpar_model::{Deployment, DeploymentKind, WorkPhase, show_span};
+use zarpar_model::{Deployment, DeploymentKind, ImageReference, WorkPhase, show_span};
 use zarpar_services::ServiceError;
 use zarpar_store::StoreError;
 
@@ -37,6 +37,16 @@ pub enum DeployError {
         "the image did not build\nhint: build it on your machine with `docker build .`, mend it, commit and push again"
     )]
     Build(#[source] BuildError),
+    /// An image that was built elsewhere is not there.
+    #[error(
+        "there is no image `{reference}`, neither in its registry nor on this server\nhint: is the name right? `docker images` on the server lists what is there; a private registry wants `docker login` there"
+    )]
+    Pull {
+        /// The literal.
+        reference: ImageReference,
+        /// What the registry said; nothing when it was not asked, for the id of an image.
+        source: Option<EngineError>,
+    },
     /// A release task ended with an error.
     #[error(
         "`{task}` ended with exit code {code}; the release that is live was not touched\nhint: mend it, commit and push again; `zarpar run {app} -- COMMAND` runs a command in the live release"
@@ -85,15 +95,15 @@ pub enum DeployError {
     },
     /// The image of a kept release is gone.
     #[error(
-        "the image of {release} is gone from the engine, so it cannot start\nhint: deploy its commit again: `zarpar deploy {app} {commit}`"
+        "the image of {release} is gone from the engine, so it cannot start\nhint: deploy it again: `zarpar deploy {app} {again}`"
     )]
     ImageGone {
         /// The app.
         app: String,
         /// The release.
         release: String,
-        /// Its commit.
-        commit: String,
+        /// Its commit, or `--image` with its reference.
+        again: String,
     },
     /// A record that must be there is not.
     #[error("`{app}` has no {what}\nhint: `zarpar releases {app}` lists what there is")]
@@ -146,6 +156,9 @@ pub(crate) fn cancelled(deployment: &Deployment, by: &str, during: Option<WorkPh
     let again = match &deployment.kind {
         DeploymentKind::Push { commit, .. } => {
             format!("push again, or `zarpar deploy {} {commit}`", deployment.app)
+        }
+        DeploymentKind::Image { reference } => {
+            format!("`zarpar deploy {} --image {reference}`", deployment.app)
         }
         _ => format!("`zarpar deploy {}`", deployment.app),
     };

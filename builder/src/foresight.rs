@@ -85,7 +85,10 @@ impl Builder {
             && draft.project.release.tasks.is_none()
             && draft.project == live.project
             && tokio::task::block_in_place(|| {
-                let before = self.checkout_of(draft, &live.commit);
+                let before = live
+                    .commit
+                    .as_ref()
+                    .and_then(|commit| self.checkout_of(draft, commit));
                 before.is_some_and(|before| only_code_differs(&before, checkout))
             })
     }

@@ -27,6 +27,7 @@ mod moves;
 mod one_off;
 mod pipeline;
 mod plan;
+mod prebuilt;
 mod precompress;
 mod queue;
 mod recovery;
@@ -42,8 +43,8 @@ use std::time::SystemTime;
 use tokio::sync::Mutex;
 use zarpar_engine::Engine;
 use zarpar_model::{
-    App, AppName, CommitId, DeploymentId, EnvKey, EventKind, Instance, ProjectConfig, Release,
-    ReleaseNumber, Timestamp,
+    App, AppName, CommitId, ConsoleRoute, DeploymentId, EnvKey, EventKind, Instance, ProjectConfig,
+    Release, ReleaseNumber, Timestamp,
 };
 use zarpar_services::Postgres;
 use zarpar_store::Store;
@@ -84,7 +85,7 @@ pub struct Builder {
     compressing: Arc<Mutex<()>>,
 }
 
-/// Where the builder finds and keeps files.
+/// Where the builder finds and keeps files, and what else it finds where.
 #[derive(Debug, Clone)]
 pub struct Folders {
     /// Bare repositories, `<app>.git`.
@@ -93,6 +94,8 @@ pub struct Folders {
     pub static_files: PathBuf,
     /// The edge's control socket.
     pub edge_socket: PathBuf,
+    /// Where the edge finds the control plane, when it has a host of its own.
+    pub console: Option<ConsoleRoute>,
 }
 
 impl Builder {
@@ -158,7 +161,7 @@ impl Builder {
         app: &App,
         own: &BTreeMap<EnvKey, String>,
         number: ReleaseNumber,
-        commit: &CommitId,
+        commit: Option<&CommitId>,
         port: u16,
     ) -> Result<Vec<(String, String)>, DeployError> {
         let secrets = self.store.secrets(&app.name)?;

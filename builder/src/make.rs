@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use zarpar_engine::Image;
 use zarpar_model::{
-    App, AppSettings, CommitId, Deployment, EnvKey, Release, ReleaseNumber, ReleaseState, WorkPhase,
+    App, AppSettings, CommitId, Deployment, EnvKey, ProjectConfig, Release, ReleaseNumber,
+    ReleaseState, WorkPhase,
 };
 
 use crate::checkout::Checkout;
@@ -61,8 +62,10 @@ impl Builder {
             .await?;
         let number = self.durable(|store| store.reserve_release(&app.name, deployment.id))?;
         let env = self.store.env(&app.name)?;
-        let port = port(&plan, &image);
-        let containers_env = self.environment(app, &env, number, commit, port).await?;
+        let port = port(&plan.project, &image);
+        let containers_env = self
+            .environment(app, &env, number, Some(commit), port)
+            .await?;
         let draft = Draft {
             journal: Some(&self.journal),
             app,
@@ -78,7 +81,8 @@ impl Builder {
             app: app.name.clone(),
             number,
             deployment: deployment.id,
-            commit: commit.clone(),
+            commit: Some(commit.clone()),
+            reference: None,
             origin: None,
             by: deployment.by.clone(),
             created_at: now(),
@@ -119,7 +123,7 @@ impl Builder {
             .ok_or_else(|| missing(app, &format!("release `{of}`")))?;
         let number = self.durable(|store| store.reserve_release(&app.name, deployment.id))?;
         let containers_env = self
-            .environment(app, &env, number, &kept.commit, kept.port)
+            .environment(app, &env, number, kept.commit.as_ref(), kept.port)
             .await?;
         let release = Release {
             number,
@@ -141,19 +145,16 @@ impl Builder {
 }
 
 /// `[web] port`, else the one port the image exposes, else 8000.
-fn port(plan: &Plan, image: &Image) -> u16 {
-    plan.project
-        .web
-        .port
-        .unwrap_or(match image.exposed_ports[..] {
-            [port] => port,
-            _ => PORT,
-        })
+pub(crate) fn port(project: &ProjectConfig, image: &Image) -> u16 {
+    project.web.port.unwrap_or(match image.exposed_ports[..] {
+        [port] => port,
+        _ => PORT,
+    })
 }
 
 /// The ids of an image's `USER`, where they are numbers; a named user is asked inside (driver)
 /// or taken for root.
-fn numeric_user(user: &str) -> (u32, u32) {
+pub(crate) fn numeric_user(user: &str) -> (u32, u32) {
     let (user, group) = user.split_once(':').unwrap_or((user, ""));
     let uid = user.parse().unwrap_or(0);
     (uid, group.parse().unwrap_or(uid))

@@ -30,7 +30,7 @@ impl Builder {
             .ok_or_else(|| missing("active release"))?;
         let own = self.store.release_env(app, active)?;
         let env = self
-            .environment(&record, &own, active, &release.commit, release.port)
+            .environment(&record, &own, active, release.commit.as_ref(), release.port)
             .await?;
         let media = self.instance.volume(app, "media");
         let spec = ContainerSpec {

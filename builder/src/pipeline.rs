@@ -110,6 +110,9 @@ impl Builder {
             DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => {
                 self.make(deployment, &app, commit).await?
             }
+            DeploymentKind::Image { reference } => {
+                self.make_from_image(deployment, &app, reference).await?
+            }
             DeploymentKind::Rollback { to } => {
                 let env = self.store.release_env(&app.name, *to)?;
                 self.repeat(deployment, &app, *to, env).await?
@@ -178,7 +181,11 @@ impl Builder {
             return Err(DeployError::ImageGone {
                 app: draft.app.name.to_string(),
                 release: kept.to_string(),
-                commit: release.commit.to_string(),
+                again: match (&release.commit, &release.reference) {
+                    (Some(commit), _) => commit.to_string(),
+                    (None, Some(reference)) => format!("--image {reference}"),
+                    (None, None) => String::new(),
+                },
             });
         }
         let starting = self.start_process(draft, release, &web, scale(draft.app, release, &web));
@@ -318,6 +325,7 @@ impl Builder {
 fn first_step(kind: &DeploymentKind) -> WorkPhase {
     match kind {
         DeploymentKind::Push { .. } | DeploymentKind::Deploy { .. } => WorkPhase::CheckingOut,
+        DeploymentKind::Image { .. } => WorkPhase::Pulling,
         DeploymentKind::Rollback { .. } | DeploymentKind::Restart => WorkPhase::Starting,
     }
 }

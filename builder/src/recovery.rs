@@ -100,7 +100,7 @@ impl Builder {
         self.recover_branch(app, &release)?;
         let own = self.store.release_env(&app.name, active)?;
         let env = self
-            .environment(app, &own, active, &release.commit, release.port)
+            .environment(app, &own, active, release.commit.as_ref(), release.port)
             .await?;
         let draft = self.draft(app, &release, env, None);
         let mut targets = Vec::new();

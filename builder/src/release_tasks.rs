@@ -103,7 +103,7 @@ impl Builder {
         })
     }
 
-    async fn create_task(
+    pub(crate) async fn create_task(
         &self,
         draft: &Draft<'_>,
         command: Vec<String>,

@@ -152,7 +152,8 @@ impl Builder {
             .map(|release| release.image.as_str())
             .collect();
         for release in surplus {
-            if !images_kept.contains(release.image.as_str()) {
+            // An image that was built elsewhere is not ours to remove.
+            if release.reference.is_none() && !images_kept.contains(release.image.as_str()) {
                 self.engine.remove_image(&release.image, true).await?;
             }
             self.durable(|store| store.remove_release(app, release.number))?;

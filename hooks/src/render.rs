@@ -52,6 +52,7 @@ fn title(phase: WorkPhase) -> &'static str {
     match phase {
         WorkPhase::CheckingOut => "checking out",
         WorkPhase::Planning => "planning",
+        WorkPhase::Pulling => "pulling the image",
         WorkPhase::Building => "building the image",
         WorkPhase::Releasing => "releasing: migrations and static files",
         WorkPhase::Starting => "starting the new release",

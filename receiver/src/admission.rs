@@ -11,13 +11,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use zarpar_model::{Access, App, AppName};
 
 use crate::auth::{authenticate, is_git_with_user_alone};
+use crate::client_address::ClientAddress;
 use crate::git::Service;
 use crate::smart_http::ReceiverState;
-
-/// Where a request came from, as the server that accepted it knows; put among the request's
-/// extensions by it.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientAddress(pub IpAddr);
 
 /// Somebody who may do what they ask for.
 pub(crate) struct Admitted {
@@ -56,7 +52,9 @@ pub(crate) fn admit(
             if let Some(left) = refused_for {
                 return Err(Box::new(too_many(left.as_secs())));
             }
-            state.attempts.failed(address, Instant::now());
+            if state.attempts.failed(address, Instant::now()) {
+                tracing::warn!(%address, "too many wrong tokens, refused for five minutes");
+            }
         }
         return Err(Box::new(unknown(headers)));
     };

@@ -51,8 +51,8 @@ impl Attempts {
     }
 
     /// Counts a wrong token. One that comes while the address is refused changes nothing, or a
-    /// program that goes on trying would never be let in again.
-    pub(crate) fn failed(&self, address: IpAddr, now: Instant) {
+    /// program that goes on trying would never be let in again. Returns whether it is from now on.
+    pub(crate) fn failed(&self, address: IpAddr, now: Instant) -> bool {
         let network = network(address);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= ADDRESSES && !all.contains_key(&network) {
@@ -77,7 +77,9 @@ impl Attempts {
         if failures.count < FAILURES {
             failures.count += 1;
             failures.last = now;
+            return failures.count == FAILURES;
         }
+        false
     }
 }
 
@@ -111,10 +113,10 @@ mod tests {
         }
         let later = start + Duration::from_secs(200);
         assert_eq!(attempts.refused_for(one, later), None);
-        attempts.failed(one, later);
+        assert!(attempts.failed(one, later));
         assert_eq!(attempts.refused_for(one, later), Some(WINDOW));
         // Trying on makes it no longer.
-        attempts.failed(one, later + Duration::from_secs(100));
+        assert!(!attempts.failed(one, later + Duration::from_secs(100)));
         let then = later + Duration::from_secs(100);
         assert_eq!(
             attempts.refused_for(one, then),

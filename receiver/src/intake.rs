@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use zarpar_model::{
-    App, AppName, CommitId, Deployment, DeploymentKind, PushedBranch, Release, ReleaseNumber,
-    ReleaseState,
+    App, AppName, CommitId, Deployment, DeploymentKind, ImageReference, PushedBranch, Release,
+    ReleaseNumber, ReleaseState,
 };
 use zarpar_store::{Store, StoreError};
 
@@ -125,6 +125,20 @@ impl Intake {
             return Ok(Submission::AlreadyLive { release });
         }
         self.submit(app, DeploymentKind::Push { commit, branch }, by)
+    }
+
+    /// Asks for an image that was built elsewhere.
+    ///
+    /// # Errors
+    /// [`IntakeError`].
+    pub fn image(
+        &self,
+        app: &AppName,
+        reference: ImageReference,
+        by: String,
+    ) -> Result<Submission, IntakeError> {
+        self.app(app)?;
+        self.submit(app, DeploymentKind::Image { reference }, by)
     }
 
     /// Asks for an earlier release; without a number, for the newest one with an older build than
@@ -246,7 +260,7 @@ impl Intake {
         let same = self
             .store
             .release(&app.name, active)?
-            .is_some_and(|release| release.commit == *commit);
+            .is_some_and(|release| release.commit.as_ref() == Some(commit));
         Ok((same && !busy).then_some(active))
     }
 }

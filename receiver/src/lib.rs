@@ -10,6 +10,7 @@ mod admission;
 mod attempts;
 mod auth;
 mod check;
+mod client_address;
 mod deploy_key;
 mod exchange;
 mod fetch;
@@ -29,9 +30,9 @@ mod ssh;
 mod tree;
 mod webhook;
 
-pub use admission::ClientAddress;
 pub use auth::{hash_token, new_token};
 pub use check::{Refusal, check_push};
+pub use client_address::ClientAddress;
 pub use deploy_key::DeployKey;
 pub use fetch::{
     Credentials, FetchError, FetchRules, FetchSource, Network, NetworkError, fetch, fingerprint,

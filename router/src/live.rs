@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use zarpar_control::TargetLoad;
-use zarpar_model::{Route, RouteTable, StaticRoute, TableError};
+use zarpar_model::{ConsoleRoute, Route, RouteTable, StaticRoute, TableError};
 
+use crate::console;
 use crate::error::EdgeError;
 use crate::hold::Hold;
 use crate::media::Media;
@@ -52,6 +53,8 @@ pub(crate) struct LiveRoute {
     pub(crate) body_limit: u64,
     pub(crate) response_timeout: Duration,
     pub(crate) metrics: Arc<AppMetrics>,
+    /// Whether this is the console's own host; the routes of apps have none.
+    pub(crate) console: Option<console::Key>,
     /// Whose turn it is among equally loaded targets.
     pub(crate) turn: AtomicUsize,
 }
@@ -305,11 +308,17 @@ impl Register {
                 hosts.insert(host.as_str().into(), ready.clone());
             }
         }
+        let mut apps: Vec<_> = table.routes.iter().map(app_hosts).collect();
+        if let Some(own) = &table.console {
+            let ready = Arc::new(self.build_console(own, &mut targets));
+            hosts.insert(own.host.as_str().into(), ready);
+            apps.push((console::NAME.to_owned(), vec![own.host.to_string()]));
+        }
         self.sets.retain(|_, set| set.strong_count() > 0);
         let table = LiveTable {
             generation: table.generation,
             hosts,
-            apps: table.routes.iter().map(app_hosts).collect(),
+            apps: apps.into(),
             holds,
         };
         Ok((table, targets))
@@ -357,8 +366,35 @@ impl Register {
             body_limit: route.body_limit,
             response_timeout: Duration::from_millis(route.response_timeout_ms),
             metrics: self.metrics.app(route.app.as_str()),
+            console: None,
             turn: AtomicUsize::new(0),
         })
+    }
+
+    /// The route of the control plane's own host. Its bodies are git's: streamed, and as large as
+    /// git allows.
+    fn build_console(
+        &self,
+        own: &ConsoleRoute,
+        targets: &mut HashMap<SocketAddr, Arc<Target>>,
+    ) -> LiveRoute {
+        let known = self.current.get(&own.target).cloned();
+        let target = targets
+            .entry(own.target)
+            .or_insert_with(|| known.unwrap_or_else(|| Target::new(own.target)));
+        LiveRoute {
+            targets: Box::new([target.clone()]),
+            static_files: None,
+            media: None,
+            maintenance: false,
+            stream_requests: true,
+            hold: None,
+            body_limit: u64::MAX,
+            response_timeout: console::RESPONSE_TIMEOUT,
+            metrics: self.metrics.app(console::NAME),
+            console: Some(console::Key::of(own)),
+            turn: AtomicUsize::new(0),
+        }
     }
 
     fn sets(

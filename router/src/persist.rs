@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(load(&path, Damaged::MoveAside), None);
         let table = RouteTable {
             generation: 7,
-            routes: Vec::new(),
+            ..RouteTable::default()
         };
         save(&path, &table).unwrap();
         assert_eq!(load(&path, Damaged::MoveAside), Some(table));

@@ -22,6 +22,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::compress::{CompressedBody, Wish};
+use crate::console;
 use crate::headers::{self, Origin};
 use crate::hold;
 use crate::host::Host;
@@ -69,7 +70,10 @@ pub(crate) async fn forward(
     let mut body = RequestBody::new(
         incoming,
         route.body_limit,
-        visitor.worker.limits.body_idle,
+        match route.console {
+            Some(_) => console::BODY_IDLE,
+            None => visitor.worker.limits.body_idle,
+        },
         progress.clone(),
         visitor.activity.clone(),
     );
@@ -86,6 +90,9 @@ pub(crate) async fn forward(
         }
     }
     let mut outgoing = prepare(visitor, host, head, body, &upgrade);
+    if let Some(key) = &route.console {
+        key.show(outgoing.headers_mut());
+    }
     let repeatable = upgrade.is_none() && is_repeatable(&outgoing);
 
     let pool = &visitor.worker.pool;

@@ -9,6 +9,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::acme::HTTP_PREFIX;
+use crate::console;
 use crate::extended_connect;
 use crate::headers::{Scheme, has_plain_framing};
 use crate::hold;
@@ -101,6 +102,9 @@ async fn dispatch(
         && let Some(port) = visitor.worker.https_port(host.name())
     {
         return redirect::to_https(request.method(), &host, port, request.uri());
+    }
+    if route.console.is_some() {
+        return console::answer(visitor, &host, route, request).await;
     }
     if let Some(response) = file(&route, &request, &visitor.worker.hot)? {
         seen.is_file();

@@ -220,6 +220,11 @@ impl Worker {
         self.https.filter(|_| self.certificates.covers(host))
     }
 
+    /// Whether there are visitors with TLS at all.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.https.is_some()
+    }
+
     /// Whether a connection is to close with its next answer.
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.get()

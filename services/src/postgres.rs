@@ -112,7 +112,7 @@ impl Postgres {
             return Ok(container.id);
         }
         if self.engine.image(IMAGE).await?.is_none() {
-            self.engine.pull(IMAGE, PULL).await?;
+            self.engine.pull(IMAGE, PULL, |_| ()).await?;
         }
         let mut labels = self.instance.app_labels(&self.app);
         labels.insert(LABEL_PROCESS.to_owned(), "postgres".to_owned());

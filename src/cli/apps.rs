@@ -29,7 +29,7 @@ pub(crate) fn apps(remote: &Remote, command: AppsCommand) -> ExitCode {
                     "{} is ready for its first push and will answer on {}",
                     app.name, app.url
                 ));
-                let with_token = app.remote.replacen("http://", "http://TOKEN@", 1);
+                let with_token = app.remote.replacen("://", "://TOKEN@", 1);
                 output::note(&format!(
                     "next: `zarpar tokens create {0} --app {0}` prints a token; then, in the project:\n  git remote add production {with_token}\n  git push production {1}",
                     app.name, app.branch

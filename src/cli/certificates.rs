@@ -3,9 +3,11 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::Context;
 use zarpar_control::{CertificateView, Request, Secret};
+use zarpar_model::{AppName, HostName, NameError};
 
 use super::client::{ask, follow};
 use super::{CertificatesCommand, Remote, output, table};
@@ -13,14 +15,36 @@ use super::{CertificatesCommand, Remote, output, table};
 /// More than any chain with its key has, in bytes.
 const LIMIT: u64 = 256 * 1024;
 
+/// What a certificate is for: a name with a dot is the console's host.
+#[derive(Debug, Clone)]
+pub(crate) enum Subject {
+    App(AppName),
+    Console(HostName),
+}
+
+impl FromStr for Subject {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Subject, NameError> {
+        if text.contains('.') {
+            text.parse().map(Subject::Console)
+        } else {
+            text.parse().map(Subject::App)
+        }
+    }
+}
+
 pub(crate) fn certificates(remote: &Remote, command: CertificatesCommand) -> ExitCode {
     match command {
-        CertificatesCommand::Add { app, cert, key } => {
+        CertificatesCommand::Add { subject, cert, key } => {
             let pem = match pair(&cert, &key) {
                 Ok(pem) => pem,
                 Err(error) => return crate::report::fail(error.as_ref(), 1),
             };
-            let request = Request::CertificateAdd { app, pem };
+            let request = match subject {
+                Subject::App(app) => Request::CertificateAdd { app, pem },
+                Subject::Console(host) => Request::ConsoleCertificateAdd { host, pem },
+            };
             ask(remote, &request, |added: CertificateView| {
                 output::line(&format!(
                     "{} is served with TLS until {}",
@@ -39,7 +63,13 @@ pub(crate) fn certificates(remote: &Remote, command: CertificatesCommand) -> Exi
                 ));
             },
         ),
-        CertificatesCommand::Renew { app } => follow(remote, &Request::CertificateRenew { app }),
+        CertificatesCommand::Renew { subject } => follow(
+            remote,
+            &match subject {
+                Subject::App(app) => Request::CertificateRenew { app },
+                Subject::Console(host) => Request::ConsoleCertificateRenew { host },
+            },
+        ),
         CertificatesCommand::List(listing) => ask(
             remote,
             &Request::CertificateList,

@@ -3,18 +3,24 @@
 use std::process::ExitCode;
 
 use zarpar_control::{DeploymentView, ReleaseView, Request};
-use zarpar_model::{AppName, DeploymentId, NameError, ReleaseNumber};
+use zarpar_model::{AppName, DeploymentId, ImageReference, NameError, ReleaseNumber};
 
 use super::client::{ask, follow};
 use super::{Listing, Remote, output, table};
 use crate::report::fail;
 
-pub(crate) fn deploy(remote: &Remote, app: AppName, revision: Option<String>) -> ExitCode {
+pub(crate) fn deploy(
+    remote: &Remote,
+    app: AppName,
+    revision: Option<String>,
+    image: Option<ImageReference>,
+) -> ExitCode {
     follow(
         remote,
         &Request::Deploy {
             app,
             revision,
+            image,
             by: caller(),
         },
     )
@@ -89,7 +95,7 @@ fn list(remote: &Remote, app: AppName, listing: Listing) -> ExitCode {
                         .failed_in
                         .map_or(deployment.state, |phase| format!("failed while {phase}")),
                     deployment.release.unwrap_or_default(),
-                    short(deployment.commit.as_deref().unwrap_or_default()),
+                    built_from(deployment.commit, deployment.reference),
                     deployment
                         .seconds
                         .map(|seconds| format!("{seconds:.1} s"))
@@ -128,7 +134,7 @@ pub(crate) fn releases(remote: &Remote, app: AppName, listing: Listing) -> ExitC
                 vec![
                     release.release,
                     release.state,
-                    short(&release.commit),
+                    built_from(release.commit, release.reference),
                     origin,
                     release.by,
                     release.created_at,
@@ -144,8 +150,12 @@ pub(crate) fn releases(remote: &Remote, app: AppName, listing: Listing) -> ExitC
     )
 }
 
-fn short(commit: &str) -> String {
-    commit.chars().take(7).collect()
+/// Seven digits of the commit, or the image as it was named.
+fn built_from(commit: Option<String>, image: Option<String>) -> String {
+    match (commit, image) {
+        (Some(commit), _) => commit.chars().take(7).collect(),
+        (None, image) => image.unwrap_or_default(),
+    }
 }
 
 /// Who asks, for the records: the user of the terminal, or whom sudo names.

@@ -2,19 +2,43 @@
 //! that was given by mistake goes nowhere.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::Subcommand;
 use zarpar_control::{KeyAdded, KeyView, Request};
-use zarpar_model::PublicKey;
+use zarpar_model::{AppName, PublicKey, Role};
 
 use super::client::{ask, follow};
-use super::{KeysCommand, Remote, output, table};
+use super::{Listing, Remote, output, table};
 use crate::report::fail;
 
 /// More than any key has, in bytes.
 const LIMIT: u64 = 64 * 1024;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Let a public key in
+    Add {
+        /// What it is called here, and in deployments
+        name: AppName,
+        /// The file with the key, such as ~/.ssh/id_ed25519.pub (`-` for standard input)
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// An app it may touch (default: all)
+        #[arg(long = "app", value_name = "APP")]
+        apps: Vec<AppName>,
+        /// What it may say: `deploy` pushes, rolls back and looks; `operate` also changes what
+        /// runs; `admin` everything
+        #[arg(long, default_value = "deploy", value_name = "deploy|operate|admin")]
+        role: Role,
+    },
+    /// List the keys
+    List(Listing),
+    /// Let a key in no more
+    Remove { name: AppName },
+}
 
 pub(crate) fn keys(remote: &Remote, command: KeysCommand) -> ExitCode {
     match command {

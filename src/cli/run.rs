@@ -7,14 +7,29 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use clap::Args;
 use zarpar_control::{ClientFrame, ProcessView, Request};
 use zarpar_model::{AppName, ProcessName};
 
 use self::conversation::converse;
 use self::terminal::Terminal;
 use super::client::{ask, block_on, follow, send};
-use super::{Listing, Remote, Window, output, table};
+use super::{Listing, Remote, output, table};
 use crate::report::fail;
+
+/// A terminal for a command that runs in a container.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Window {
+    /// Give the command a terminal, also when there is none here, as over SSH
+    #[arg(long)]
+    tty: bool,
+    /// Lines of that terminal
+    #[arg(long, value_name = "N", requires = "columns")]
+    rows: Option<u16>,
+    /// Columns of that terminal
+    #[arg(long, value_name = "N", requires = "rows")]
+    columns: Option<u16>,
+}
 
 pub(crate) fn logs(
     remote: &Remote,

@@ -19,7 +19,8 @@ use zarpar_model::AppName;
 
 use self::spoken::{Refusal, Spoken};
 use super::client::ask;
-use super::{CertificatesCommand, Cli, Command, EnvCommand, KeysCommand, Remote, output};
+use super::keys::KeysCommand;
+use super::{CertificatesCommand, Cli, Command, EnvCommand, Remote, output};
 
 /// How a client that came by a key asks: through this socket, in this name.
 #[derive(Debug, Clone)]

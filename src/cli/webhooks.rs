@@ -43,7 +43,7 @@ pub(crate) fn webhooks(remote: &Remote, command: WebhooksCommand) -> ExitCode {
                 if listing.json {
                     return output::json(&made);
                 }
-                output::line(&steps::steps(provider, &made));
+                output::line(&steps::steps(&made));
             })
         }
         WebhooksCommand::Show { app, listing } => ask(

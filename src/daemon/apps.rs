@@ -24,6 +24,7 @@ impl Daemon {
         if domains.is_empty() {
             domains.push(format!("{name}.localhost").parse()?);
         }
+        self.not_the_console(&domains)?;
         if self.store.app(&name)?.is_some() {
             anyhow::bail!(
                 "there is an app `{name}` already\nhint: `zarpar apps info {name}` shows it"
@@ -147,7 +148,10 @@ impl Daemon {
             name: app.name.to_string(),
             state: state.to_owned(),
             release: active.as_ref().map(|release| release.number.to_string()),
-            commit: active.as_ref().map(|release| release.commit.to_string()),
+            commit: active
+                .as_ref()
+                .and_then(|release| release.commit.as_ref())
+                .map(ToString::to_string),
             domains: app.domains.iter().map(ToString::to_string).collect(),
             url: sites
                 .first()
@@ -155,7 +159,7 @@ impl Daemon {
                 .unwrap_or_default(),
             branch: app.branch.to_string(),
             postgres: app.postgres,
-            remote: format!("http://{}/git/{}.git", self.console, app.name),
+            remote: format!("{}/git/{}.git", self.public_console_url(), app.name),
             created_at: app.created_at.to_string(),
         })
     }
@@ -167,6 +171,7 @@ impl Daemon {
         hosts: Vec<HostName>,
     ) -> anyhow::Result<u8> {
         self.app(app)?;
+        self.not_the_console(&hosts)?;
         tokio::task::block_in_place(|| {
             self.store.update_app(app, |record| {
                 for host in hosts {

@@ -1,7 +1,7 @@
 //! Certificates: the edge keeps them and knows what is wrong with one; here the app is looked up.
 
 use zarpar_control::{EdgeClient, EdgeRequest, Secret};
-use zarpar_model::AppName;
+use zarpar_model::{AppName, HostName};
 
 use super::Daemon;
 use super::control::Answer;
@@ -38,6 +38,32 @@ impl Daemon {
         app: &AppName,
     ) -> anyhow::Result<u8> {
         let app = self.app(app)?.name.to_string();
+        self.order(answer, app).await
+    }
+
+    pub(crate) async fn console_certificate_add(
+        &self,
+        answer: &mut Answer,
+        host: &HostName,
+        pem: Secret,
+    ) -> anyhow::Result<u8> {
+        self.is_the_console(host)?;
+        let hosts = vec![host.to_string()];
+        let request = EdgeRequest::CertificateAdd { hosts, pem };
+        let added = self.edge().await?.certificates(&request).await?;
+        answer.reply(&added.first()).await
+    }
+
+    pub(crate) async fn console_certificate_renew(
+        &self,
+        answer: &mut Answer,
+        host: &HostName,
+    ) -> anyhow::Result<u8> {
+        self.is_the_console(host)?;
+        self.order(answer, zarpar_router::CONSOLE.to_owned()).await
+    }
+
+    async fn order(&self, answer: &mut Answer, app: String) -> anyhow::Result<u8> {
         let request = EdgeRequest::CertificateRenew { app };
         self.edge().await?.certificates(&request).await?;
         answer

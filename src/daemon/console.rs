@@ -1,7 +1,6 @@
 //! The console address: git over HTTP, webhooks, health and metrics. Its accept loop is our own, because
 //! axum's has no header timeout and no cap on connections.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +34,14 @@ const EDGE: Duration = Duration::from_secs(5);
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves until `stop`; then ends when the answers under way have.
-pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: CancellationToken) {
+/// `edge_key` is what the edge shows with the requests it passes on, when it does.
+pub(crate) async fn listen(
+    listener: TcpListener,
+    daemon: Daemon,
+    edge_key: Option<String>,
+    stop: CancellationToken,
+) {
+    let edge_key: Option<Arc<str>> = edge_key.map(Into::into);
     let tasks = TaskTracker::new();
     let git = daemon.receiver.clone();
     let logs = super::log_page::routes(daemon.clone());
@@ -65,8 +71,10 @@ pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: Cancella
             },
         };
         let routes = TowerToHyperService::new(app.clone());
-        let service = hyper::service::service_fn(move |mut request| {
-            note_client(&mut request, peer);
+        let edge_key = edge_key.clone();
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            let client = ClientAddress::told(peer, request.headers_mut(), edge_key.as_deref());
+            request.extensions_mut().insert(client);
             routes.call(request)
         });
         let stop = stop.clone();
@@ -91,11 +99,6 @@ pub(crate) async fn listen(listener: TcpListener, daemon: Daemon, stop: Cancella
     }
     tasks.close();
     tasks.wait().await;
-}
-
-/// Tells the handlers who asks.
-fn note_client(request: &mut Request<Incoming>, peer: IpAddr) {
-    request.extensions_mut().insert(ClientAddress(peer));
 }
 
 async fn health(State(daemon): State<Daemon>) -> (StatusCode, String) {

@@ -168,6 +168,12 @@ impl Daemon {
             Request::CertificateAdd { app, pem } => self.certificate_add(answer, &app, pem).await,
             Request::CertificateRemove { name } => self.certificate_remove(answer, name).await,
             Request::CertificateRenew { app } => self.certificate_renew(answer, &app).await,
+            Request::ConsoleCertificateAdd { host, pem } => {
+                self.console_certificate_add(answer, &host, pem).await
+            }
+            Request::ConsoleCertificateRenew { host } => {
+                self.console_certificate_renew(answer, &host).await
+            }
             Request::CertificateList => self.certificate_list(answer).await,
             Request::EnvChange {
                 app,
@@ -175,7 +181,15 @@ impl Daemon {
                 restart,
             } => self.env_change(answer, &app, changes, restart).await,
             Request::EnvList { app } => self.env_list(answer, &app).await,
-            Request::Deploy { app, revision, by } => self.deploy(answer, &app, revision, by).await,
+            Request::Deploy {
+                app,
+                image: Some(image),
+                by,
+                ..
+            } => self.deploy_image(answer, &app, image, by).await,
+            Request::Deploy {
+                app, revision, by, ..
+            } => self.deploy(answer, &app, revision, by).await,
             Request::DeploymentList { app } => self.deployment_list(answer, &app).await,
             Request::DeploymentFollow { app, id } => {
                 self.deployment_follow(answer, app.as_ref(), id).await

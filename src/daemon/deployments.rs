@@ -1,18 +1,22 @@
 //! The words that deploy: every one of them goes through the one `Intake` and then shows the
 //! deployment's log to whoever asked.
 
-use std::time::SystemTime;
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
 
+use zarpar_builder::Follower;
 use zarpar_control::{Frame, Incoming, RefUpdate};
 use zarpar_model::{
-    App, AppName, BranchName, CommitId, Deployment, DeploymentId, EnvKey, EventKind, Outcome,
-    Phase, PushedBranch, ReleaseNumber, Timestamp,
+    App, AppName, BranchName, CommitId, Deployment, DeploymentId, EnvKey, EventKind,
+    ImageReference, Outcome, Phase, PushedBranch, ReleaseNumber, Timestamp,
 };
 use zarpar_receiver::{IntakeError, Submission, check_push};
 
 use super::control::Answer;
 use super::{Daemon, Map, views};
 
+/// After this a deployment without a log has none.
+const FIRST_EVENT: Duration = Duration::from_secs(2);
 /// Deployments a listing shows.
 const LISTED: usize = 50;
 
@@ -94,6 +98,13 @@ impl Daemon {
         by: String,
     ) -> anyhow::Result<u8> {
         self.app(app)?;
+        // What the app follows at a forge is its newest code; a push of another day is not.
+        if revision.is_none()
+            && let Some(commit) = self.fetched_head(answer, app).await?
+        {
+            let submission = self.intake.commit(app, commit, by, false)?;
+            return self.show(answer, app, submission).await;
+        }
         let wanted = match revision {
             Some(revision) => revision,
             None => self.deploy_branch(app)?.to_string(),
@@ -105,6 +116,17 @@ impl Daemon {
             );
         };
         let submission = self.intake.commit(app, commit, by, false)?;
+        self.show(answer, app, submission).await
+    }
+
+    pub(crate) async fn deploy_image(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+        image: ImageReference,
+        by: String,
+    ) -> anyhow::Result<u8> {
+        let submission = self.intake.image(app, image, by)?;
         self.show(answer, app, submission).await
     }
 
@@ -164,7 +186,7 @@ impl Daemon {
     }
 
     async fn follow(&self, answer: &mut Answer, id: DeploymentId) -> anyhow::Result<u8> {
-        let mut events = self.builder.journal().follow(id).await?;
+        let mut events = self.log(id).await?;
         let mut code = 1;
         while let Some(event) = events.next().await? {
             if let EventKind::Finished { outcome, .. } = &event.kind {
@@ -173,6 +195,26 @@ impl Daemon {
             answer.send(Frame::Event(event)).await?;
         }
         Ok(code)
+    }
+
+    /// The log of a deployment. Whoever finds one that was accepted a moment ago may be here
+    /// before its first event is.
+    async fn log(&self, id: DeploymentId) -> anyhow::Result<Follower> {
+        let began = Instant::now();
+        loop {
+            match self.builder.journal().follow(id).await {
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && began.elapsed() < FIRST_EVENT =>
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => {
+                    return Err(anyhow::Error::new(error)
+                        .context(format!("the log of deployment {id} cannot be read")));
+                }
+                Ok(events) => return Ok(events),
+            }
+        }
     }
 
     pub(crate) async fn deployment_follow(
@@ -198,7 +240,7 @@ impl Daemon {
         let deployment = self.deployment(app, id)?;
         let asked: Timestamp = SystemTime::now().into();
         self.queue.cancel(&deployment, by)?;
-        let mut events = self.builder.journal().follow(id).await?;
+        let mut events = self.log(id).await?;
         let mut code = 1;
         while let Some(event) = events.next().await? {
             if let EventKind::Finished { outcome, .. } = &event.kind {

@@ -120,9 +120,14 @@ impl Daemon {
             }
             (DeploymentKind::Rollback { .. }, Some(number)) => {
                 let release = self.store.release(&deployment.app, number)?;
-                release.map(|release| release.commit)
+                release.and_then(|release| release.commit)
             }
-            (DeploymentKind::Rollback { .. } | DeploymentKind::Restart, _) => None,
+            (
+                DeploymentKind::Rollback { .. }
+                | DeploymentKind::Restart
+                | DeploymentKind::Image { .. },
+                _,
+            ) => None,
         })
     }
 

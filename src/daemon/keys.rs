@@ -47,7 +47,7 @@ impl Daemon {
         answer
             .reply(&KeyAdded {
                 key: views::key(&key),
-                remote: self.ssh.remote(first.as_ref()),
+                remote: self.ssh.remote(self.console_host.as_ref(), first.as_ref()),
             })
             .await
     }

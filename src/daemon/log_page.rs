@@ -67,11 +67,14 @@ impl Daemon {
 
     /// Where a forge's visitors read the log of a deployment; `None` when they cannot get there.
     pub(super) fn log_url(&self, deployment: &Deployment) -> Option<String> {
-        let reachable = !self.console.ip().is_loopback() && !self.console.ip().is_unspecified();
+        let ip = self.console.ip();
+        let reachable = self.console_host.is_some() || !(ip.is_loopback() || ip.is_unspecified());
         reachable.then(|| {
             format!(
-                "http://{}/apps/{}/deployments/{}",
-                self.console, deployment.app, deployment.id
+                "{}/apps/{}/deployments/{}",
+                self.public_console_url(),
+                deployment.app,
+                deployment.id
             )
         })
     }

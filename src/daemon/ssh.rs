@@ -18,7 +18,7 @@ use rustix::fs::{Gid, Uid, chown};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zarpar_model::{App, SshKey};
+use zarpar_model::{App, HostName, SshKey};
 
 use self::account::Account;
 use self::authorized_keys::{KeyFile, Owner};
@@ -110,13 +110,15 @@ impl Ssh {
         self.road().map(drop)
     }
 
-    /// `USER@HOST:APP`, as far as it is known.
-    pub(crate) fn remote(&self, app: Option<&App>) -> String {
+    /// `USER@HOST:APP`, as far as it is known: the console's host leads to this machine, and the
+    /// app's does as a rule.
+    pub(crate) fn remote(&self, console: Option<&HostName>, app: Option<&App>) -> String {
         let user = self
             .road()
             .map_or_else(|_| USER.to_owned(), |road| road.account.name);
-        let host = app
-            .and_then(|app| app.domains.first())
+        let main = app.and_then(|app| app.domains.first());
+        let host = console
+            .or(main)
             .map(ToString::to_string)
             // Such a name is the visitor's own machine.
             .filter(|host| host != "localhost" && !host.ends_with(".localhost"));

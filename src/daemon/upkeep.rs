@@ -86,7 +86,9 @@ impl Daemon {
         }
         let mut kept = Kept::default();
         for release in self.store.releases(app)? {
-            kept.release(release.number, &release.commit);
+            if let Some(commit) = &release.commit {
+                kept.release(release.number, commit);
+            }
         }
         for deployment in self.store.unfinished()? {
             if let DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit, .. } =

@@ -19,7 +19,13 @@ pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
         DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => {
             Some(commit.to_string())
         }
-        DeploymentKind::Rollback { .. } | DeploymentKind::Restart => None,
+        DeploymentKind::Image { .. }
+        | DeploymentKind::Rollback { .. }
+        | DeploymentKind::Restart => None,
+    };
+    let reference = match &deployment.kind {
+        DeploymentKind::Image { reference } => Some(reference.to_string()),
+        _ => None,
     };
     let seconds = deployment
         .started_at
@@ -32,6 +38,7 @@ pub(crate) fn deployment(deployment: &Deployment) -> DeploymentView {
         failed_in,
         reason,
         commit,
+        reference,
         release: deployment.release.map(|release| release.to_string()),
         by: deployment.by.clone(),
         created_at: deployment.created_at.to_string(),
@@ -43,7 +50,8 @@ pub(crate) fn release(release: &Release) -> ReleaseView {
     ReleaseView {
         release: release.number.to_string(),
         state: release.state.as_str().to_owned(),
-        commit: release.commit.to_string(),
+        commit: release.commit.as_ref().map(ToString::to_string),
+        reference: release.reference.as_ref().map(ToString::to_string),
         origin: release.origin.map(|origin| origin.to_string()),
         by: release.by.clone(),
         created_at: release.created_at.to_string(),

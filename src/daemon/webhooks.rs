@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use tokio::sync::{Notify, mpsc};
 use zarpar_control::{Secret, WebhookEnabled, WebhookView};
-use zarpar_model::{AppName, BranchName, Provider, RepositoryUrl, Source, Transport};
+use zarpar_model::{AppName, BranchName, CommitId, Provider, RepositoryUrl, Source, Transport};
 use zarpar_receiver::{DeployKey, FetchSource, Taken, WebhookState};
 use zarpar_store::SourceSecrets;
 
@@ -65,8 +65,8 @@ impl Webhooks {
 /// A wish to follow a repository.
 pub(crate) struct Wish {
     pub(crate) app: AppName,
-    pub(crate) provider: Provider,
-    pub(crate) repository: RepositoryUrl,
+    pub(crate) provider: Option<Provider>,
+    pub(crate) repository: Option<RepositoryUrl>,
     pub(crate) branch: Option<BranchName>,
     pub(crate) poll_seconds: Option<u64>,
     pub(crate) forge_token: Option<Secret>,
@@ -80,7 +80,7 @@ impl Daemon {
     }
 
     fn webhook_url(&self, app: &AppName) -> String {
-        format!("http://{}/hooks/{app}", self.console)
+        format!("{}/hooks/{app}", self.public_console_url())
     }
 
     pub(crate) async fn webhook_enable(
@@ -102,13 +102,24 @@ impl Daemon {
             && !wish.rotate
         {
             anyhow::bail!(
-                "`{app}` follows `{}` of `{}` already\nhint: the same with `--rotate` makes a new secret and a new deploy key; `zarpar webhooks show {app}` shows what there is, `zarpar webhooks disable {app}` ends it",
+                "`{app}` follows `{}` of `{}` already\nhint: `zarpar webhooks enable {app} --rotate` makes a new secret and a new deploy key; `zarpar webhooks show {app}` shows what there is, `zarpar webhooks disable {app}` ends it",
                 before.branch,
                 before.url
             );
         }
-        let host_keys = match wish.repository.transport() {
-            Transport::Ssh => zarpar_receiver::host_keys(&wish.repository, &self.fetch).await?,
+        let provider = wish
+            .provider
+            .or(before.as_ref().map(|before| before.provider));
+        let url = wish
+            .repository
+            .or(before.as_ref().map(|before| before.url.clone()));
+        let (Some(provider), Some(url)) = (provider, url) else {
+            anyhow::bail!(
+                "`{app}` follows no repository yet, so there is nothing to make anew\nhint: `zarpar webhooks enable {app} --provider github --repo URL`"
+            );
+        };
+        let host_keys = match url.transport() {
+            Transport::Ssh => zarpar_receiver::host_keys(&url, &self.fetch).await?,
             Transport::Https => Vec::new(),
         };
         let no_random = |error| anyhow::anyhow!("the system gives no random bytes: {error}");
@@ -119,23 +130,26 @@ impl Daemon {
             None => None,
         };
         let secrets = SourceSecrets {
-            webhook: zarpar_receiver::new_webhook_secret(wish.provider).map_err(no_random)?,
+            webhook: zarpar_receiver::new_webhook_secret(provider).map_err(no_random)?,
             deploy_key: key.private.expose().to_owned(),
             forge_token: match wish.forge_token {
                 Some(token) => Some(token.expose().to_owned()),
                 None => kept.and_then(|secrets| secrets.forge_token),
             },
         };
-        let branch = match wish.branch {
-            Some(branch) => branch,
-            None => self.deploy_branch(app)?,
+        let branch = match (wish.branch, &before) {
+            (Some(branch), _) => branch,
+            (None, Some(before)) => before.branch.clone(),
+            (None, None) => self.deploy_branch(app)?,
         };
         let source = Source {
             app: app.clone(),
-            provider: wish.provider,
-            url: wish.repository,
+            provider,
+            url,
             branch,
-            poll_seconds: wish.poll_seconds,
+            poll_seconds: wish
+                .poll_seconds
+                .or(before.and_then(|before| before.poll_seconds)),
             deploy_key_public: key.public,
             host_keys,
             forge_token: secrets.forge_token.is_some(),
@@ -185,6 +199,31 @@ impl Daemon {
                 .await?;
         }
         Ok(())
+    }
+
+    /// The head of the branch that the app follows, fetched now; `None` when it follows none.
+    pub(crate) async fn fetched_head(
+        &self,
+        answer: &mut Answer,
+        app: &AppName,
+    ) -> anyhow::Result<Option<CommitId>> {
+        let (Some(source), Some(secrets)) =
+            (self.store.source(app)?, self.store.source_secrets(app)?)
+        else {
+            return Ok(None);
+        };
+        let (url, branch) = (&source.url, &source.branch);
+        answer
+            .note(format!("fetching `{branch}` of {url} …"))
+            .await?;
+        let credentials = look::credentials(&source, secrets);
+        let wanted = FetchSource {
+            url,
+            branch,
+            credentials,
+        };
+        let head = zarpar_receiver::fetch(&self.repositories, app, &wanted, &self.fetch).await?;
+        Ok(Some(head))
     }
 
     pub(crate) async fn webhook_show(

@@ -123,6 +123,13 @@ impl Drop for Authority {
 #[test]
 fn an_app_gets_its_certificate_by_itself_and_a_restart_orders_nothing() {
     let mut world = World::bare();
+    let mut config = OpenOptions::new()
+        .append(true)
+        .open(world.config())
+        .unwrap();
+    config
+        .write_all(b"[console]\nhost = \"ship.localhost\"\n")
+        .unwrap();
     let authority = Authority::start(&world);
     world.serve();
     let remote = world.app("app", &[]);
@@ -182,6 +189,16 @@ fn an_app_gets_its_certificate_by_itself_and_a_restart_orders_nothing() {
         (fs::read(&kept).unwrap() != first).then_some(())
     });
     assert!(orders() > before);
+    // The console's own host has one too.
+    let console = world.data().join("certificates/ship.localhost/acme.pem");
+    until("the console's certificate", 60, || {
+        console.exists().then_some(())
+    });
+    let first = fs::read(&console).unwrap();
+    world.ok(&["certificates", "renew", "ship.localhost"]);
+    until("another one", 60, || {
+        (fs::read(&console).unwrap() != first).then_some(())
+    });
     let unknown = world.cli(&["certificates", "renew", "nobody"]);
     assert_eq!(unknown.status.code(), Some(1));
 }

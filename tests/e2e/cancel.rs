@@ -188,6 +188,55 @@ fn a_cancelled_deployment_leaves_nothing_in_whatever_state_it_was() {
     );
 }
 
+#[test]
+fn a_crash_in_the_middle_of_a_cancel_ends_the_deployment_with_a_reason() {
+    let mut world = World::start();
+    let remote = world.app("app", &[]);
+    let project = Project::tiny(&world, "app", "one");
+    assert!(project.push(&remote).status.success());
+    world.settled("app");
+    let kept = world.inventory();
+    // The first process of a container that does not ask for SIGTERM does not get it.
+    project.write("zarpar.toml", "[release]\ntasks = [\"sleep 6\"]\n");
+    project.commit("two");
+    let mut push = project.pushing(&remote);
+    let task = format!("label=zarpar.test={}", world.run);
+    until("the task", 60, || {
+        let process = "label=zarpar.process=release";
+        let running = docker(&["ps", "-q", "--filter", &task, "--filter", process]);
+        (!running.is_empty()).then_some(())
+    });
+    let cancelling = std::process::Command::new(crate::world::BINARY)
+        .args(["deployments", "cancel", "2"])
+        .env("ZARPAR_DATA", world.data())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let log = world.data().join("logs/deployments/2.jsonl");
+    until("the cancel", 10, || {
+        let text = fs::read_to_string(&log).unwrap();
+        text.contains("ending what is at work").then_some(())
+    });
+    world.kill_serve();
+    assert!(!cancelling.unwrap().wait().unwrap().success());
+    let (done, _) = said(&mut push);
+    assert!(!done);
+    world.serve();
+    let newest = world.newest("app");
+    assert_eq!(newest["state"], "failed", "{newest}");
+    assert!(
+        newest["reason"]
+            .as_str()
+            .unwrap()
+            .contains("zarpar stopped while it was releasing")
+    );
+    assert_eq!(world.inventory(), kept, "something is left behind");
+    project.git(&["rm", "-q", "zarpar.toml"]);
+    project.commit("three");
+    let pushed = project.push(&remote);
+    assert!(pushed.status.success(), "{}", text(&pushed));
+}
+
 /// The names of the migrations that the database has, beyond the example's own.
 fn applied(world: &World) -> Vec<String> {
     let program = "from django.db.migrations.recorder import MigrationRecorder as R\nprint(*R.Migration.objects.filter(app='servicios', name__gt='0004').values_list('name', flat=True))";

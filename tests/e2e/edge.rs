@@ -34,7 +34,7 @@ pub fn visit(world: &World, ca: &str) -> String {
 }
 
 /// A certificate signed by itself in `NAME.pem`, its key in `NAME.key`.
-fn certificate(world: &World, name: &str, host: &str) {
+pub fn certificate(world: &World, name: &str, host: &str) {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
     let signed = params.self_signed(&key).unwrap();

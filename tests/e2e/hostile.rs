@@ -189,13 +189,7 @@ fn hostile_pushes_are_refused_in_words_cheaply_and_leave_nothing() {
     assert!(made.status.success(), "{}", text(&made));
 
     // What git says of these has a hint of ours behind it.
-    let hinted = [
-        "early EOF",
-        "mismatch",
-        "expected object",
-        "contains '",
-        "maximum",
-    ];
+    let hinted = ["early EOF", "expected object", "contains '", "maximum"];
     let mut wrong = Vec::new();
     for (case, says) in CASES {
         let body = fs::read(folder.join(case)).unwrap();

@@ -81,6 +81,19 @@ impl Project {
         self.write(path, &text.replace(from, to));
     }
 
+    /// A file of so many bytes that do not compress.
+    pub fn noise(&self, path: &str, size: usize) {
+        let mut bytes = vec![0; size];
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        for word in bytes.chunks_mut(8) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_le_bytes()[..word.len()]);
+        }
+        fs::write(self.folder.join(path), bytes).unwrap();
+    }
+
     pub fn git(&self, words: &[&str]) -> Output {
         Command::new("git")
             .args([
@@ -93,6 +106,8 @@ impl Project {
             .current_dir(&self.folder)
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            // It would win over what a test trusts.
+            .env_remove("GIT_SSL_CAINFO")
             .stdin(Stdio::null())
             .output()
             .unwrap()

@@ -51,16 +51,16 @@ fn start() -> (World, Forge) {
         secret: String::new(),
         sshd,
     };
-    forge.enable(&world, &[]);
+    let url = forge.url.clone();
+    forge.enable(&world, &["--provider", "github", "--repo", &url]);
     (world, forge)
 }
 
 impl Forge {
     /// Enables the webhook and does what its steps say.
     fn enable(&mut self, world: &World, more: &[&str]) -> Value {
-        let words = ["webhooks", "enable", "tienda", "--provider", "github"];
-        let repository = ["--repo", &self.url, "--json"];
-        let made = world.json(&[&words[..], &repository, more].concat());
+        let words = ["webhooks", "enable", "tienda", "--json"];
+        let made = world.json(&[&words[..], more].concat());
         let own = format!("http://127.0.0.1:{}/hooks/tienda", world.console);
         assert_eq!(made["url"], own.as_str());
         let line = format!("{}\n", made["deploy_key"].as_str().unwrap());
@@ -197,6 +197,11 @@ fn a_signed_delivery_deploys_what_the_branch_has() {
     world.serve();
     assert_eq!(settled(&world, "three")["state"], "live");
     assert_eq!(site(&world), "three");
+
+    // By hand, what the forge has now is fetched too.
+    forge.commit("by hand");
+    world.ok(&["deploy", "tienda"]);
+    assert_eq!(site(&world), "by hand");
 
     // Looks of its own; and the secret of before opens nothing.
     let again = world.cli(&[

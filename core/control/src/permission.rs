@@ -21,6 +21,8 @@ pub enum Word {
     CertificateRemove,
     CertificateRenew,
     CheckPush,
+    ConsoleCertificateAdd,
+    ConsoleCertificateRenew,
     Deploy,
     DeploymentCancel,
     DeploymentFollow,
@@ -96,6 +98,8 @@ impl Word {
             Word::AppCreate
             | Word::CertificateList
             | Word::CertificateRemove
+            | Word::ConsoleCertificateAdd
+            | Word::ConsoleCertificateRenew
             | Word::KeyAdd
             | Word::KeyList
             | Word::KeyRemove
@@ -145,6 +149,8 @@ impl Request {
             Request::CertificateAdd { app, .. } => (Word::CertificateAdd, Some(app)),
             Request::CertificateRemove { .. } => (Word::CertificateRemove, None),
             Request::CertificateRenew { app } => (Word::CertificateRenew, Some(app)),
+            Request::ConsoleCertificateAdd { .. } => (Word::ConsoleCertificateAdd, None),
+            Request::ConsoleCertificateRenew { .. } => (Word::ConsoleCertificateRenew, None),
             Request::CertificateList => (Word::CertificateList, None),
             Request::EnvChange { app, .. } => (Word::EnvChange, Some(app)),
             Request::EnvList { app } => (Word::EnvList, Some(app)),

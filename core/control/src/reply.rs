@@ -35,8 +35,10 @@ pub struct ReleaseView {
     pub release: String,
     /// `active`, `retired`, …
     pub state: String,
-    /// The commit.
-    pub commit: String,
+    /// The commit; absent for an image that was built elsewhere.
+    pub commit: Option<String>,
+    /// How that image was named.
+    pub reference: Option<String>,
     /// The release it repeats, for a rollback or restart.
     pub origin: Option<String>,
     /// Who or what triggered it.
@@ -54,7 +56,7 @@ pub struct ReleaseView {
 pub struct DeploymentView {
     /// Its number.
     pub id: u64,
-    /// `push`, `deploy`, `rollback`, `restart`.
+    /// `push`, `deploy`, `image`, `rollback`, `restart`.
     pub kind: String,
     /// `queued`, `building`, `live`, `failed`, …
     pub state: String,
@@ -64,6 +66,8 @@ pub struct DeploymentView {
     pub reason: Option<String>,
     /// The commit, when it is about one.
     pub commit: Option<String>,
+    /// The image as it was named, when it is about one that was built elsewhere.
+    pub reference: Option<String>,
     /// The release it made.
     pub release: Option<String>,
     /// Who or what asked.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::Secret;
 use serde::{Deserialize, Serialize};
 use zarpar_model::{
-    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ProcessName, Provider,
-    ReleaseNumber, RepositoryUrl,
+    Access, AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ImageReference,
+    ProcessName, Provider, ReleaseNumber, RepositoryUrl,
 };
 use zarpar_model::{PublicKey, Role};
 
@@ -127,6 +127,18 @@ pub enum Request {
         /// The app.
         app: AppName,
     },
+    /// Keep a certificate for the console's own host. Replies [`crate::CertificateView`].
+    ConsoleCertificateAdd {
+        /// The host, as a check that it is meant.
+        host: HostName,
+        /// The private key and the chain, as PEM.
+        pem: Secret,
+    },
+    /// Order a certificate for the console's own host now. Notes, then `Done`.
+    ConsoleCertificateRenew {
+        /// The host, as a check that it is meant.
+        host: HostName,
+    },
     /// All certificates. Replies a list of [`crate::CertificateView`].
     CertificateList,
     /// Change variables. Events when the app restarts.
@@ -150,6 +162,9 @@ pub enum Request {
         app: AppName,
         /// A commit id or branch.
         revision: Option<String>,
+        /// An image that was built elsewhere, instead of a commit.
+        #[serde(default)]
+        image: Option<ImageReference>,
         /// Who asks.
         by: String,
     },
@@ -264,17 +279,18 @@ pub enum Request {
     WebhookEnable {
         /// The app.
         app: AppName,
-        /// Whose webhooks.
-        provider: Provider,
-        /// The repository.
-        repository: RepositoryUrl,
-        /// The branch; the app's deploy branch when absent.
+        /// Whose webhooks; those of before when absent.
+        provider: Option<Provider>,
+        /// The repository; the one of before when absent.
+        repository: Option<RepositoryUrl>,
+        /// The branch; the one of before or the app's deploy branch when absent.
         branch: Option<BranchName>,
         /// Seconds between two looks of our own.
         poll_seconds: Option<u64>,
         /// What opens the forge's interface.
         forge_token: Option<Secret>,
-        /// Whether secret and deploy key are made anew when there is a webhook already.
+        /// Whether secret and deploy key are made anew when there is a webhook already; what is
+        /// absent stays as it was then.
         rotate: bool,
     },
     /// The webhook of an app and its last deliveries. Replies [`crate::WebhookView`].

@@ -164,18 +164,36 @@ impl Engine {
         Ok(absent_is_none(answer)?.is_some())
     }
 
-    /// Pulls an image from its registry; without a tag, `latest`.
+    /// Pulls an image from its registry; without a tag, `latest`. `tell` hears what the engine
+    /// says, a line for each layer and for what came of it.
     ///
     /// # Errors
     /// [`EngineError::TimedOut`] after `timeout`; else what the registry said.
-    pub async fn pull(&self, reference: &str, timeout: Duration) -> Result<(), EngineError> {
+    pub async fn pull(
+        &self,
+        reference: &str,
+        timeout: Duration,
+        mut tell: impl FnMut(String),
+    ) -> Result<(), EngineError> {
         let what = format!("pull image `{reference}`");
         let options = CreateImageOptions {
             from_image: Some(with_tag(checked_image(&what, reference)?)),
             ..Default::default()
         };
         let progress = self.docker.create_image(Some(options), None, None);
-        let drained = progress.try_for_each(|_| async { Ok(()) });
+        let drained = progress.try_for_each(|info| {
+            // Numbers that only grow are for a screen that can be painted over.
+            let counts = info
+                .progress_detail
+                .is_some_and(|detail| detail.current.is_some());
+            if let Some(status) = info.status.filter(|_| !counts) {
+                tell(match info.id {
+                    Some(layer) => format!("{layer}: {status}"),
+                    None => status,
+                });
+            }
+            std::future::ready(Ok(()))
+        });
         self.ask_within(&what, timeout, drained).await
     }
 }

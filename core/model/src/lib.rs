@@ -26,8 +26,8 @@ pub use instance::{
     Instance, LABEL_APP, LABEL_DEPLOYMENT, LABEL_INSTANCE, LABEL_PROCESS, LABEL_RELEASE,
 };
 pub use name::{
-    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, NameError, ProcessName,
-    ReleaseNumber,
+    AppName, BranchName, CommitId, DeploymentId, EnvKey, HostName, ImageReference, NameError,
+    ProcessName, ReleaseNumber,
 };
 pub use phase::{Outcome, Phase, PhaseError, PhaseEvent, WorkPhase};
 pub use project::{
@@ -44,6 +44,9 @@ pub use source::{Delivery, DeliveryId, DeliveryIdError, DeliveryState, Source};
 pub use span::{LifetimeError, SpanError, parse_lifetime, parse_span, show_span};
 pub use ssh_key::{PublicKey, PublicKeyError, Role, RoleError, SshKey};
 pub use static_index::{StaticEntry, StaticIndex, StaticIndexError, is_hashed_name};
-pub use table::{MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute, TableError};
+pub use table::{
+    ConsoleRoute, EDGE_KEY_HEADER, MAX_HOLD_MS, MediaRoute, Route, RouteTable, StaticRoute,
+    TableError,
+};
 pub use timestamp::Timestamp;
 pub use wildcard::names_cover;

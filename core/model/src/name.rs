@@ -254,6 +254,41 @@ impl FromStr for CommitId {
     }
 }
 
+text_name! {
+    /// An image as one names it to an engine: a repository with tag or digest, or the id of an
+    /// image (`sha256:…`).
+    ImageReference
+}
+
+impl FromStr for ImageReference {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<ImageReference, NameError> {
+        let good = text.len() <= 255
+            && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && !text.contains("..")
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-/:@".contains(&b));
+        if good {
+            Ok(ImageReference(text.to_owned()))
+        } else {
+            Err(NameError::new(
+                "an image such as `registry.example/shop:1.2` or `sha256:…`",
+                text,
+                "`docker images` lists those on the server",
+            ))
+        }
+    }
+}
+
+impl ImageReference {
+    /// Whether it is the id of an image, which no registry knows.
+    pub fn is_id(&self) -> bool {
+        self.0.starts_with("sha256:")
+    }
+}
+
 impl CommitId {
     /// The first seven digits, as git's own messages show a commit.
     pub fn short(&self) -> &str {

@@ -43,6 +43,8 @@ pub enum WorkPhase {
     CheckingOut,
     /// `zarpar.toml`, Dockerfile and project are looked at.
     Planning,
+    /// An image that was built elsewhere is fetched.
+    Pulling,
     /// The image is built.
     Building,
     /// Settings are asked, `migrate` and `collectstatic` run.
@@ -158,6 +160,7 @@ impl WorkPhase {
         match self {
             WorkPhase::CheckingOut => "checking out",
             WorkPhase::Planning => "planning",
+            WorkPhase::Pulling => "pulling",
             WorkPhase::Building => "building",
             WorkPhase::Releasing => "releasing",
             WorkPhase::Starting => "starting",

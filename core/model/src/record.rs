@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppName, BranchName, CommitId, DeploymentId, HostName, Phase, ProcessName, ProjectConfig,
-    ReleaseNumber, Timestamp,
+    AppName, BranchName, CommitId, DeploymentId, HostName, ImageReference, Phase, ProcessName,
+    ProjectConfig, ReleaseNumber, Timestamp,
 };
 
 /// An app: what its owner decided, and which release is active.
@@ -45,8 +45,12 @@ pub struct Release {
     pub number: ReleaseNumber,
     /// The deployment that made it.
     pub deployment: DeploymentId,
-    /// The commit it was built from.
-    pub commit: CommitId,
+    /// The commit it was built from; none when it is an image that was built elsewhere.
+    #[serde(default)]
+    pub commit: Option<CommitId>,
+    /// How an image that was built elsewhere was named; what runs is `image`.
+    #[serde(default)]
+    pub reference: Option<ImageReference>,
     /// The release it repeats, when it is a rollback or a restart.
     pub origin: Option<ReleaseNumber>,
     /// Who or what triggered it.
@@ -194,6 +198,11 @@ pub enum DeploymentKind {
         /// The commit.
         commit: CommitId,
     },
+    /// Deploy an image that was built elsewhere.
+    Image {
+        /// How the engine finds it.
+        reference: ImageReference,
+    },
     /// Make a kept release live again: image, env snapshot and static set of that release.
     Rollback {
         /// The release to repeat.
@@ -218,6 +227,7 @@ impl DeploymentKind {
         match self {
             DeploymentKind::Push { .. } => "push",
             DeploymentKind::Deploy { .. } => "deploy",
+            DeploymentKind::Image { .. } => "image",
             DeploymentKind::Rollback { .. } => "rollback",
             DeploymentKind::Restart => "restart",
         }

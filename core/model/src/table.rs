@@ -3,6 +3,7 @@
 //! changes both at once.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -19,6 +20,36 @@ pub struct RouteTable {
     pub generation: u64,
     /// The routes.
     pub routes: Vec<Route>,
+    /// The host of the control plane itself, when it has one. Left out while it has none, as
+    /// [`Route::maintenance`] is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<ConsoleRoute>,
+}
+
+/// The header by which the edge shows the console that a request came through it, and its
+/// `X-Forwarded-For` is true: every other process of the machine has the edge's address too.
+pub const EDGE_KEY_HEADER: &str = "x-zarpar-edge";
+
+/// How the control plane's pushes and webhooks are reached by a name: the edge passes on what is
+/// for them, and nothing else of the console.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsoleRoute {
+    /// The name; no app has it.
+    pub host: HostName,
+    /// The console's address.
+    pub target: SocketAddr,
+    /// The value of [`EDGE_KEY_HEADER`], known to the edge and the console alone.
+    pub key: String,
+}
+
+impl fmt::Debug for ConsoleRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsoleRoute")
+            .field("host", &self.host)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What answers for the hosts of one app.
@@ -117,6 +148,14 @@ pub enum TableError {
         /// The second app.
         app: AppName,
     },
+    /// An app wants the host of the console.
+    #[error("the host `{host}` of `{app}` is that of the console")]
+    ConsoleHost {
+        /// The host.
+        host: HostName,
+        /// The app.
+        app: AppName,
+    },
     /// A URL prefix that is no folder of the site.
     #[error(
         "expected a path such as `/static/` with slashes at both ends in the route of `{app}`, found `{url}`"
@@ -148,6 +187,12 @@ impl RouteTable {
         let mut seen = HashSet::new();
         for route in &self.routes {
             for host in &route.hosts {
+                if self.console.as_ref().is_some_and(|own| own.host == *host) {
+                    return Err(TableError::ConsoleHost {
+                        host: host.clone(),
+                        app: route.app.clone(),
+                    });
+                }
                 if !seen.insert(host) {
                     return Err(TableError::HostTwice {
                         host: host.clone(),
@@ -194,6 +239,26 @@ mod tests {
         );
         assert_eq!(table.routes[0].body_limit, 20 * 1024 * 1024);
         assert!(table.check().unwrap_err().to_string().contains("`x.test`"));
+    }
+
+    #[test]
+    fn the_console_s_host_is_no_app_s_and_its_key_is_not_shown() {
+        let mut table = table(
+            r#"{"routes": [{"app": "a", "hosts": ["x.test"], "targets": []}],
+                "console": {"host": "ship.test", "target": "127.0.0.1:7070", "key": "hidden"}}"#,
+        );
+        assert_eq!(table.check(), Ok(()));
+        assert!(!format!("{table:?}").contains("hidden"));
+        let shown = serde_json::to_string(&table).unwrap();
+        assert!(shown.contains("hidden"), "the edge is told");
+        table.routes[0].hosts.push("ship.test".parse().unwrap());
+        let error = table.check().unwrap_err().to_string();
+        assert!(
+            error.contains("`ship.test`") && error.contains("`a`"),
+            "{error}"
+        );
+        table.console = None;
+        assert!(!serde_json::to_string(&table).unwrap().contains("console"));
     }
 
     /// An edge that has not been restarted yet refuses what it does not know.

@@ -18,7 +18,7 @@ pub(super) struct Hints {
     pending: Vec<u8>,
     /// Whether all was made of packets up to here.
     packets: bool,
-    hints: [(&'static str, String); 6],
+    hints: [(&'static str, String); 5],
 }
 
 impl Hints {
@@ -47,7 +47,6 @@ impl Hints {
                     ),
                 ),
                 ("early EOF", damaged.to_owned()),
-                ("pack signature mismatch", damaged.to_owned()),
                 ("did not receive expected object", damaged.to_owned()),
             ],
         }

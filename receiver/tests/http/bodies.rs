@@ -137,7 +137,7 @@ fn a_gzip_bomb_ends_in_words() {
     let answer = world.ask(FETCH, &[auth, FETCH_TYPE, GZIP], &bomb);
     assert_eq!(
         answer.text(),
-        "0035ERR the request is larger than this server takes\n"
+        "0034ERR the request is larger than this server takes"
     );
     assert!(
         began.elapsed() < Duration::from_secs(20),
@@ -188,7 +188,7 @@ fn garbage_is_answered_in_words() {
             let answer = world.ask(line, &[auth, kind], garbage);
             let said = answer.text();
             assert!(
-                answer.status == 200 && said.contains("ERR git ended without an answer"),
+                answer.status == 200 && said.contains("ERR fatal: protocol error: bad line length"),
                 "{line} {garbage:?}: {said}"
             );
         }

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -25,6 +26,23 @@ pub struct World {
     _runtime: tokio::runtime::Runtime,
 }
 
+/// In the place of the control plane, which moves branches: takes every command and leaves the
+/// move to git (`option fall-through`, githooks(5)).
+const PROC_RECEIVE: &str = r#"#!/usr/bin/python3
+import sys
+source, sink = sys.stdin.buffer, sys.stdout.buffer
+def section():
+    while (length := int(source.read(4), 16)) > 4:
+        yield source.read(length - 4).rstrip(b"\n")
+def say(*lines):
+    sink.write(b"".join(b"%04x%s" % (len(line) + 4, line) for line in lines) + b"0000")
+    sink.flush()
+list(section())
+say(b"version=1")
+references = [line.split(b" ", 2)[2] for line in section()]
+say(*(line for name in references for line in (b"ok " + name, b"option fall-through")))
+"#;
+
 impl World {
     /// Two apps without a commit, `tienda` and `blog`.
     pub fn start() -> World {
@@ -36,6 +54,9 @@ impl World {
         };
         let store = options.open(&path("state"), &path("key")).unwrap();
         std::fs::create_dir(path("hooks")).unwrap();
+        let hook = path("hooks").join("proc-receive");
+        std::fs::write(&hook, PROC_RECEIVE).unwrap();
+        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
         let git = GitConfig {
             home: folder.path().to_owned(),
             hooks: path("hooks"),

@@ -12,6 +12,8 @@ mod backend;
 mod certificates;
 /// Answers that are compressed on their way.
 mod compress;
+/// The control plane's own host.
+mod console;
 /// Passing requests and answers on.
 mod forward;
 /// An edge that follows another one.

@@ -16,8 +16,9 @@ struct Names {
 }
 
 /// The steps for a webhook that was just made.
-pub(super) fn steps(provider: Provider, made: &WebhookEnabled) -> String {
-    let names = names(provider);
+pub(super) fn steps(made: &WebhookEnabled) -> String {
+    // A server of another version may know a provider that this client does not.
+    let names = names(made.provider.parse().unwrap_or(Provider::Github));
     let page = page(&made.repository);
     let by_ssh = made.repository.starts_with("ssh:");
     let mut text = format!(
@@ -48,12 +49,10 @@ pub(super) fn steps(provider: Provider, made: &WebhookEnabled) -> String {
     ));
     if !made.forge_token {
         text.push_str(&format!(
-            "\nTo have the result shown at the commit there{}, give a token:\n{}\n`zarpar webhooks enable {} --provider {} --repo {} --rotate --token-stdin` reads it and makes secret and key anew\n",
+            "\nTo have the result shown at the commit there{}, give a token:\n{}\n`zarpar webhooks enable {} --rotate --token-stdin` reads it and makes secret and key anew\n",
             if by_ssh { "" } else { ", and to fetch a private repository over https" },
             names.token,
-            made.app,
-            made.provider,
-            made.repository
+            made.app
         ));
     }
     text.trim_end().to_owned()
@@ -142,15 +141,16 @@ mod tests {
             Provider::Gitea,
             Provider::Bitbucket,
         ] {
-            let made = made("ssh://git@github.com/yo/tienda.git");
-            let text = steps(provider, &made);
+            let mut made = made("ssh://git@github.com/yo/tienda.git");
+            made.provider = provider.to_string();
+            let text = steps(&made);
             for paste in [&made.url, &made.secret, &made.deploy_key] {
                 assert!(text.lines().any(|line| line == paste), "{provider}: {text}");
             }
             assert!(text.contains("https://github.com/yo/tienda: "), "{text}");
             assert!(text.contains("--token-stdin"), "{text}");
         }
-        let text = steps(Provider::Github, &made("https://github.com/yo/tienda.git"));
+        let text = steps(&made("https://github.com/yo/tienda.git"));
         assert!(text.contains("https://github.com/yo/tienda: "), "{text}");
         assert!(text.contains("Only for an ssh address"), "{text}");
     }

@@ -200,7 +200,10 @@ fn is_new(daemon: &Daemon, app: &AppName, head: &CommitId) -> anyhow::Result<boo
         None => {
             let active = daemon.app(app)?.active;
             let release = active.map(|active| daemon.store.release(app, active));
-            release.transpose()?.flatten().map(|release| release.commit)
+            release
+                .transpose()?
+                .flatten()
+                .and_then(|release| release.commit)
         }
     };
     Ok(last.as_ref() != Some(head))

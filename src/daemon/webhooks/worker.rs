@@ -179,8 +179,9 @@ fn ended(deployment: &Deployment, outcome: Outcome) -> DeliveryState {
             reason: reason.lines().next().unwrap_or_default().to_owned(),
             deployment: Some(id),
         },
+        // Cancelled: not what the forge wanted, so the same delivery once more deploys it.
         (_, phase) => DeliveryState::Failed {
-            reason: format!("deployment {id} ended: {phase}"),
+            reason: format!("deployment {id} was {phase}"),
             deployment: Some(id),
         },
     }

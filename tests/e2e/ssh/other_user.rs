@@ -30,7 +30,13 @@ fn another_user_has_a_socket_of_their_own() {
     )
     .unwrap();
     world.serve();
-    world.ok(&["apps", "create", "tienda"]);
+    world.ok(&[
+        "apps",
+        "create",
+        "tienda",
+        "--domain",
+        "tienda.example.test",
+    ]);
     let public = world.path("key.pub");
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE0cOaEDZmKS0gojFpWWm1N8TvueNWCyu0BR7P0AEPag ana@laptop";
     fs::write(&public, key).unwrap();
@@ -42,7 +48,9 @@ fn another_user_has_a_socket_of_their_own() {
         "--app",
         "tienda",
     ]);
-    assert!(succeeded(&added).contains(&format!("git remote add production {user}@HOST:tienda")));
+    assert!(succeeded(&added).contains(&format!(
+        "git remote add production {user}@tienda.example.test:tienda"
+    )));
     for (path, mode) in [(&file, 0o600), (&file.parent().unwrap().to_owned(), 0o700)] {
         let about = fs::metadata(path).unwrap();
         assert_eq!(

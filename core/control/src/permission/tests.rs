@@ -71,6 +71,13 @@ fn every_request(app: &AppName) -> Vec<Request> {
         },
         Request::CertificateRenew { app: app() },
         Request::CertificateList,
+        Request::ConsoleCertificateAdd {
+            host: "ship.example.org".parse().unwrap(),
+            pem: Secret::new(String::new()),
+        },
+        Request::ConsoleCertificateRenew {
+            host: "ship.example.org".parse().unwrap(),
+        },
         Request::EnvChange {
             app: app(),
             changes: BTreeMap::new(),
@@ -80,6 +87,7 @@ fn every_request(app: &AppName) -> Vec<Request> {
         Request::Deploy {
             app: app(),
             revision: None,
+            image: None,
             by: by(),
         },
         Request::DeploymentList { app: app() },
@@ -133,8 +141,8 @@ fn every_request(app: &AppName) -> Vec<Request> {
         },
         Request::WebhookEnable {
             app: app(),
-            provider: zarpar_model::Provider::Github,
-            repository: "https://github.com/yo/tienda".parse().unwrap(),
+            provider: Some(zarpar_model::Provider::Github),
+            repository: "https://github.com/yo/tienda".parse().ok(),
             branch: None,
             poll_seconds: None,
             forge_token: None,
@@ -161,8 +169,17 @@ fn expected(word: Word) -> [[bool; 2]; 3] {
         "EnvChange" | "EnvList" | "Run" | "ProcessScale" | "Maintenance" | "DomainAdd"
         | "DomainRemove" | "CertificateRenew" | "WebhookEnable" | "WebhookDisable" => from_operate,
         "AppDestroy" | "CertificateAdd" => admin_of_app,
-        "AppCreate" | "TokenCreate" | "TokenList" | "TokenRevoke" | "KeyAdd" | "KeyList"
-        | "KeyRemove" | "CertificateList" | "CertificateRemove" => admin_of_all,
+        "AppCreate"
+        | "TokenCreate"
+        | "TokenList"
+        | "TokenRevoke"
+        | "KeyAdd"
+        | "KeyList"
+        | "KeyRemove"
+        | "CertificateList"
+        | "CertificateRemove"
+        | "ConsoleCertificateAdd"
+        | "ConsoleCertificateRenew" => admin_of_all,
         "CheckPush" | "Push" | "AsKey" => nobody,
         other => panic!("`{other}` is not in the test's table"),
     }
