@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
-use zarpar_model::AppName;
+use zarpar_model::{AppName, HostName};
 
 use self::address::Address;
 use self::input::Input;
@@ -163,11 +163,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// Says the words on the server of a git remote.
 fn over_ssh(command: &mut Command, spoken: &Spoken, address: &Address) -> ExitCode {
-    let app = match spoken.app.as_deref().map(str::parse::<AppName>).transpose() {
-        Ok(app) => app.unwrap_or_else(|| address.app.clone()),
-        Err(error) => return fail(&error, 2),
-    };
-    let mut words = spoken.words_for(&app);
+    let app = spoken.app.as_deref().unwrap_or(address.app.as_str());
+    // Some words take the host of the console in the place of an app.
+    if let (Err(error), Err(_)) = (app.parse::<AppName>(), app.parse::<HostName>()) {
+        return fail(&error, 2);
+    }
+    let mut words = spoken.words_for(&address.app);
     // What is wrong is said before a connection is made.
     let said = words.iter().map(OsString::from).collect();
     let (cli, matches) = match parse(command.clone(), said) {

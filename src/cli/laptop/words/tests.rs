@@ -99,6 +99,10 @@ fn an_app_that_is_named_is_not_named_twice() {
     sent("maintenance off tienda", "maintenance off tienda");
     sent("ps scale tienda web=2", "ps scale tienda web=2");
     sent("rollback --app otra v3", "rollback otra v3");
+    sent(
+        "certificates renew --app ship.example",
+        "certificates renew ship.example",
+    );
     sent("rollback --app=tienda tienda", "rollback tienda tienda");
 }
 
