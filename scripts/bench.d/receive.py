@@ -7,7 +7,8 @@ the control plane takes for it.
   is how much of the difference is git's;
 - http: smart HTTP on the console address;
 - edge: the same through the edge, with TLS, on the host that `[console]` names;
-- ssh: by an sshd of this run, when sshd and `zarpar keys` are there.
+- plain ssh: `git receive-pack` again, behind an sshd of this run: what encryption and sshd cost;
+- ssh: zarpar behind the same sshd.
 
 The deployment is left out like this: the repository has nothing that could be built, so each of
 zarpar's pushes goes its whole way (pack, checks, hooks, queue) and is refused when the deployment
@@ -67,9 +68,9 @@ def main():
         server = Server(folder, (chosen.binary or TARGET / "release/zarpar").resolve())
         roads = [Plain("plain", []), Plain("checked", ["transfer.fsckObjects"]), Http(server), Edge(server)]
         if server.sshd:
-            roads.append(Ssh(server))
+            roads += [PlainSsh(server), Ssh(server)]
         else:
-            say("ssh: sshd or `zarpar keys` is not there, the road stays out (apt-get install openssh-server)")
+            say("ssh: sshd or `zarpar keys` is not there, both roads stay out (apt-get install openssh-server)")
         report = measure(roads, project, chosen.rounds, folder)
     except Failed as failure:
         print(f"error: {failure}", file=sys.stderr)
@@ -161,8 +162,13 @@ def push(project, address, says, *settings):
 class Plain:
     """git on both sides, joined by a pipe."""
 
+    push_settings = ()
+
     def __init__(self, name, settings):
         self.name, self.settings = name, settings
+
+    def address(self, repository):
+        return repository
 
     def turn(self, project, folder):
         repository = folder / "plain.git"
@@ -173,9 +179,20 @@ class Plain:
         hook.write_text("#!/bin/sh\necho refused >&2\nexit 1\n")
         hook.chmod(0o755)
         try:
-            return {"seconds": push(project, repository, "refused")}
+            return {"seconds": push(project, self.address(repository), "refused", *self.push_settings)}
         finally:
             shutil.rmtree(repository)
+
+
+class PlainSsh(Plain):
+    """The same with an sshd in between."""
+
+    def __init__(self, server):
+        super().__init__("plain ssh", [])
+        self.push_settings = (f"core.sshCommand={server.ssh}",)
+
+    def address(self, repository):
+        return f"plain:{repository}"
 
 
 class Road:
@@ -291,25 +308,27 @@ class Server:
     def start_sshd(self):
         """As tests/e2e/sshd.rs does: a high port, keys and configuration of its own."""
         user = run("id", "-un").strip()
-        for name in ("host_key", "key"):
+        for name in ("host_key", "key", "plain_key"):
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name)
         allowed = self.folder / ".ssh/authorized_keys"
         allowed.parent.mkdir(mode=0o700)
+        shutil.copy(self.folder / "plain_key.pub", allowed.parent / "plain_keys")
         with self.config.open("a") as config:
             config.write(f'[ssh]\nauthorized_keys = "{allowed}"\nuser = "{user}"\n')
         settings = self.folder / "sshd_config"
         settings.write_text(
             f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.folder / 'host_key'}\nPidFile none\n"
-            f"AuthorizedKeysFile {allowed}\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n"
+            f"AuthorizedKeysFile {allowed} {allowed.parent / 'plain_keys'}\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\n"
         )
         public = (self.folder / "host_key.pub").read_text()
         (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {public}")
         client = self.folder / "ssh_config"
-        client.write_text(
-            f"Host server\n  HostName 127.0.0.1\n  Port {self.port}\n  User {user}\n  IdentitiesOnly yes\n"
-            f"  IdentityFile {self.folder / 'key'}\n  BatchMode yes\n  UserKnownHostsFile {self.folder / 'known_hosts'}\n"
-        )
+        client.write_text("".join(
+            f"Host {name}\n  HostName 127.0.0.1\n  Port {self.port}\n  User {user}\n  IdentitiesOnly yes\n"
+            f"  IdentityFile {self.folder / key}\n  BatchMode yes\n  UserKnownHostsFile {self.folder / 'known_hosts'}\n"
+            for name, key in (("server", "key"), ("plain", "plain_key"))
+        ))
         self.ssh = f"ssh -F {client}"
         if user == "root":
             Path("/run/sshd").mkdir(exist_ok=True)  # sshd's own; the system's start script makes it
