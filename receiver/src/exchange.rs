@@ -3,6 +3,7 @@
 //! takes git's output any more it is read and dropped, so git and its hooks never block, and the
 //! deployment that a hook follows ends as it would have.
 
+mod feed;
 mod hints;
 mod progress;
 
@@ -14,11 +15,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Child;
 use tokio::sync::mpsc;
 use zarpar_model::show_span;
 
+use self::feed::{Fed, TURN, feed};
 use self::hints::Hints;
 use self::progress::Progress;
 use crate::git::GitLimits;
@@ -29,8 +31,6 @@ use crate::receives::Served;
 const ERROR_OUTPUT: usize = 4096;
 /// Bytes of output that are passed on at once.
 const PIECE: usize = 16 * 1024;
-/// Bytes of input that are read at once, as much as a pipe holds.
-const READ: usize = 64 * 1024;
 /// What git gets to end by itself when it is told to.
 const KILL: Duration = Duration::from_secs(2);
 /// Pieces on their way to a client.
@@ -55,6 +55,8 @@ enum End {
     Late,
     /// Nobody takes what a fetch answers.
     Gone,
+    /// As many pushes as may arrive at once did, for too long.
+    Crowded,
 }
 
 /// Feeds git `input`, at most `limit` bytes of it, and passes on what it writes, until it has
@@ -93,9 +95,14 @@ pub(crate) async fn exchange(
     // git sees its input end in the middle then, and cannot know why.
     let fault = OnceLock::new();
     let feeding = async {
-        if let Err(error) = feed(input, limit, stdin, &progress).await {
-            tracing::info!(%error, "a git client's request ended early");
-            let _ = fault.set(error.to_string());
+        let receive = served.receive.as_ref();
+        match feed(input, limit, stdin, &progress, receive, &outputs).await {
+            Ok(Fed::All) => {}
+            Ok(Fed::Crowded) => return End::Crowded,
+            Err(error) => {
+                tracing::info!(%error, "a git client's request ended early");
+                let _ = fault.set(error.to_string());
+            }
         }
         // What git still writes is what the exchange waits for; a client that has sent all of it
         // has nothing to be slow with.
@@ -181,6 +188,10 @@ fn last_words(
             "the push was not here within {}\nhint: push again, on a faster line; `receive_time` under `[git]` of the server's configuration gives it longer",
             show_span(limits.receive)
         )),
+        End::Crowded => Some(format!(
+            "other pushes were arriving for {}, and only so many may at once\nhint: push again in a minute",
+            show_span(TURN)
+        )),
         End::Done if silent && !status.success() => {
             let line = said.lines().last().filter(|line| !line.is_empty());
             Some(line.unwrap_or("git ended without an answer").to_owned())
@@ -204,29 +215,6 @@ async fn tell(outputs: &Outputs, text: &str, in_band: bool) {
 
 fn packet(text: &str) -> String {
     format!("{:04x}{text}", text.len() + 4)
-}
-
-async fn feed(
-    input: impl AsyncRead + Unpin,
-    limit: u64,
-    mut stdin: ChildStdin,
-    progress: &Progress,
-) -> io::Result<()> {
-    let mut input = input.take(limit);
-    let mut piece = vec![0; READ];
-    loop {
-        match input.read(&mut piece).await? {
-            0 => break,
-            count => {
-                progress.heard();
-                stdin.write_all(&piece[..count]).await?;
-            }
-        }
-    }
-    if input.limit() == 0 {
-        return Err(io::Error::other("the request is larger than it may be"));
-    }
-    stdin.shutdown().await
 }
 
 /// Who takes an output.

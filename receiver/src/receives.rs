@@ -8,19 +8,44 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::process::Child;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::git::GitLimits;
 use crate::leftovers;
 
+/// Pushes that arrive at once. Checking a pack may take git a hundred MB, and a small server has
+/// 1 GB; those that wait for a deployment are here already and count no more.
+const AT_ONCE: usize = 2;
+
 /// The pushes on their way; clones share it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Receives(Arc<Mutex<Book>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Receives {
+    book: Arc<Mutex<Book>>,
+    turns: Arc<Semaphore>,
+}
 
 #[derive(Debug, Default)]
 struct Book {
     last: u64,
-    at_work: HashMap<u64, (PathBuf, CancellationToken)>,
+    at_work: HashMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    repository: PathBuf,
+    whole: CancellationToken,
+    /// While it arrives.
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Receives {
+    fn default() -> Receives {
+        Receives {
+            book: Arc::default(),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
 }
 
 /// One push on its way, until it is dropped.
@@ -46,7 +71,11 @@ impl Receives {
         let mut book = self.book();
         book.last += 1;
         let (id, whole) = (book.last, CancellationToken::new());
-        let entry = (repository.to_owned(), whole.clone());
+        let entry = Entry {
+            repository: repository.to_owned(),
+            whole: whole.clone(),
+            turn: None,
+        };
         book.at_work.insert(id, entry);
         Receive {
             id,
@@ -57,8 +86,9 @@ impl Receives {
 
     /// All of a push is here and git has checked it: its hook says so.
     pub(crate) fn is_whole(&self, id: u64) {
-        if let Some((_, whole)) = self.book().at_work.get(&id) {
-            whole.cancel();
+        if let Some(entry) = self.book().at_work.get_mut(&id) {
+            entry.whole.cancel();
+            entry.turn = None;
         }
     }
 
@@ -69,19 +99,41 @@ impl Receives {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Book {
     fn any(&self, repository: &Path) -> bool {
-        self.at_work.values().any(|(path, _)| path == repository)
+        self.at_work
+            .values()
+            .any(|entry| entry.repository == repository)
     }
 }
 
 impl Receive {
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether it may arrive at once.
+    pub(crate) fn take_turn_now(&self) -> bool {
+        let turn = self.receives.turns.clone().try_acquire_owned();
+        turn.map(|turn| self.keep(turn)).is_ok()
+    }
+
+    /// Ends when it may arrive: those that came before it are here.
+    pub(crate) async fn take_turn(&self) {
+        // Nobody closes it.
+        if let Ok(turn) = self.receives.turns.clone().acquire_owned().await {
+            self.keep(turn);
+        }
+    }
+
+    fn keep(&self, turn: OwnedSemaphorePermit) {
+        if let Some(entry) = self.receives.book().at_work.get_mut(&self.id) {
+            entry.turn = Some(turn);
+        }
     }
 
     /// Ends when all of the push is here.

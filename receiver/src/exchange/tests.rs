@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use super::*;
@@ -201,4 +202,34 @@ async fn over_ssh_a_push_may_begin_late_but_not_stop() {
         let said = String::from_utf8_lossy(&said);
         assert_eq!(said.starts_with("nothing came"), stops, "{status} {said}");
     }
+}
+
+#[tokio::test]
+async fn a_third_push_waits_until_one_is_here_and_says_so() {
+    let receives = Receives::default();
+    let (first, second) = (
+        receives.begin(Path::new("/one")),
+        receives.begin(Path::new("/two")),
+    );
+    assert!(first.take_turn_now() && second.take_turn_now());
+    let third = receives.begin(Path::new("/three"));
+    let script = "import sys; sys.stdout.write(sys.stdin.read())";
+    let child = program(script, Some(third), Path::new("/three"));
+    let (out, mut taken) = mpsc::channel(PIECES);
+    let (err, mut errors) = mpsc::channel(PIECES);
+    let err = Some(err);
+    let work = exchange(child, &b"uno"[..], u64::MAX, Outputs { out, err });
+    let others = async {
+        assert_eq!(
+            errors.recv().await.unwrap(),
+            "waiting: other pushes are arriving\n"
+        );
+        assert!(taken.try_recv().is_err());
+        // Its hook waits for a deployment now, so it is no more among those that arrive.
+        receives.is_whole(first.id());
+        assert_eq!(taken.recv().await.unwrap(), "uno");
+    };
+    let (status, ()) = tokio::join!(bounded(work), others);
+    assert!(status.success());
+    assert!(receives.begin(Path::new("/four")).take_turn_now());
 }
