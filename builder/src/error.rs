@@ -47,6 +47,16 @@ pub enum DeployError {
         /// What the registry said; nothing when it was not asked, for the id of an image.
         source: Option<EngineError>,
     },
+    /// An image that this server built for another app.
+    #[error(
+        "the image `{reference}` was built here for another app\nhint: push its commit to `{app}`, which builds it there"
+    )]
+    ForeignImage {
+        /// The app it was asked for.
+        app: String,
+        /// The literal.
+        reference: ImageReference,
+    },
     /// A release task ended with an error.
     #[error(
         "`{task}` ended with exit code {code}; the release that is live was not touched\nhint: mend it, commit and push again; `zarpar run {app} -- COMMAND` runs a command in the live release"

@@ -8,14 +8,15 @@
 //! `EXPOSE` and `USER` say it. An image with a `manage.py` in its working folder is Django, and
 //! gets Django's release tasks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use zarpar_engine::Image;
 use zarpar_model::{
-    App, AppSettings, Deployment, EventKind, ImageReference, ProjectConfig, Release, ReleaseState,
-    WorkPhase,
+    App, AppName, AppSettings, Deployment, EventKind, ImageReference, LABEL_APP, LABEL_INSTANCE,
+    ProjectConfig, Release, ReleaseState, WorkPhase,
 };
 
 use crate::error::DeployError;
@@ -125,6 +126,12 @@ impl Builder {
                 source: refused,
             });
         };
+        if is_of_another_app(&image.labels, self.instance.id(), &deployment.app) {
+            return Err(DeployError::ForeignImage {
+                app: deployment.app.to_string(),
+                reference: reference.clone(),
+            });
+        }
         let text = match refused {
             Some(error) => format!(
                 "its registry does not give `{reference}` ({}), so the image of this name on the server is taken: {}",
@@ -150,5 +157,38 @@ impl Builder {
             Some(Err(error)) => Err(error.into()),
             None => Ok(false),
         }
+    }
+}
+
+/// Whether this server built the image for another app. The engine takes the first digits of an id
+/// for the whole of it, so whoever may deploy to one app could else try them all, run the code of
+/// the others and read it; and that image goes with the releases of its own app.
+fn is_of_another_app(labels: &BTreeMap<String, String>, instance: &str, app: &AppName) -> bool {
+    labels.get(LABEL_INSTANCE).is_some_and(|id| id == instance)
+        && labels
+            .get(LABEL_APP)
+            .is_some_and(|name| name != app.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_image_of_another_app_is_known_by_its_labels() {
+        let app: AppName = "tienda".parse().unwrap();
+        for (instance, name, foreign) in [
+            ("ours", "tienda", false),
+            ("ours", "blog", true),
+            ("theirs", "blog", false),
+        ] {
+            let labels = BTreeMap::from([
+                (LABEL_INSTANCE.to_owned(), instance.to_owned()),
+                (LABEL_APP.to_owned(), name.to_owned()),
+            ]);
+            assert_eq!(is_of_another_app(&labels, "ours", &app), foreign);
+        }
+        assert!(!is_of_another_app(&BTreeMap::new(), "ours", &app));
     }
 }

@@ -97,7 +97,10 @@ impl Builder {
         let Some(release) = self.store.release(&app.name, active)? else {
             return Ok(());
         };
-        self.recover_branch(app, &release)?;
+        // Visitors do not need the repository: one that cannot be read keeps no site down.
+        if let Err(error) = self.recover_branch(app, &release) {
+            tracing::error!(app = %app.name, error = %error.explain(), "whether the branch names the live commit cannot be made sure");
+        }
         let own = self.store.release_env(&app.name, active)?;
         let env = self
             .environment(app, &own, active, release.commit.as_ref(), release.port)

@@ -124,10 +124,14 @@ impl Daemon {
         };
         let no_random = |error| anyhow::anyhow!("the system gives no random bytes: {error}");
         let key = DeployKey::new(app).map_err(no_random)?;
-        // A token that was given once stays, it is not made by us.
+        // A token that was given once stays, it is not made by us; but only for the
+        // repository it was given for, or whoever may name one could have it sent to a server of
+        // theirs, or read with it what else it opens.
         let kept = match &before {
-            Some(_) => self.store.source_secrets(app)?,
-            None => None,
+            Some(before) if before.provider == provider && is_one_repository(&before.url, &url) => {
+                self.store.source_secrets(app)?
+            }
+            _ => None,
         };
         let secrets = SourceSecrets {
             webhook: zarpar_receiver::new_webhook_secret(provider).map_err(no_random)?,
@@ -279,9 +283,40 @@ impl Daemon {
     }
 }
 
+/// Whether a token for the one may be shown to the other.
+fn is_one_repository(one: &RepositoryUrl, other: &RepositoryUrl) -> bool {
+    // What tells a forge of a deployment goes to 443 when the repository is fetched over ssh.
+    let port = |url: &RepositoryUrl| match url.transport() {
+        Transport::Https => url.port(),
+        Transport::Ssh => 443,
+    };
+    one.host() == other.host() && port(one) == port(other) && one.slug() == other.slug()
+}
+
 fn fingerprints(host_keys: &[String]) -> Vec<String> {
     host_keys
         .iter()
         .map(|key| zarpar_receiver::fingerprint(key))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_token_stays_with_the_repository_that_it_was_given_for() {
+        let url = |text: &str| text.parse::<RepositoryUrl>().unwrap();
+        let given = url("https://forge.example/ana/tienda.git");
+        for (other, same) in [
+            ("https://forge.example/ana/otra.git", false),
+            ("https://forge.example/ana/tienda", true),
+            ("ssh://git@forge.example/ana/tienda.git", true),
+            ("https://forge.example:8443/ana/tienda.git", false),
+            ("https://evil.example/ana/tienda.git", false),
+        ] {
+            assert_eq!(is_one_repository(&given, &url(other)), same, "{other}");
+        }
+    }
 }

@@ -70,6 +70,16 @@ async fn try_look(
     })?;
     let deliveries: Vec<Delivery> = deliveries.into_iter().flatten().collect();
     let head = head(daemon, &source, &secrets, &deliveries).await?;
+    // That may have taken minutes; what was disabled meanwhile deploys nothing any more.
+    match tokio::task::block_in_place(|| store.source(app))? {
+        None => return Ok(None),
+        Some(now) if now.url == source.url && now.branch == source.branch => {}
+        Some(now) => anyhow::bail!(
+            "`{app}` follows `{}` of `{}` since this was looked at",
+            now.branch,
+            now.url
+        ),
+    }
     let (current, old): (Vec<&Delivery>, Vec<&Delivery>) = deliveries
         .iter()
         .partition(|delivery| delivery.commit.as_ref() == Some(&head));
