@@ -187,6 +187,7 @@ async fn run_serve(config: Config) -> anyhow::Result<()> {
         store,
         builder,
     };
+    daemon.repositories.remove_stale_locks()?;
     let moves = daemon.queue.watch();
     daemon
         .builder

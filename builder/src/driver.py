@@ -144,8 +144,21 @@ def wait_for_hold():
         sys.exit("zarpar did not say that the visitors are held, so nothing was migrated")
 
 
+def warn_of_sqlite():
+    """A file in the container ends with it; the first visitor would find `no such table`."""
+    from django.conf import settings
+
+    default = settings.DATABASES.get("default", {})
+    if default.get("ENGINE", "").endswith("sqlite3") and str(default.get("NAME")) != ":memory:":
+        print(f"warning: the database is the SQLite file `{default.get('NAME')}` in this container, "
+              "and each container has one of its own\n"
+              "hint: an app made with `zarpar apps create NAME --postgres` has a database that stays", flush=True)
+
+
 def migrate():
     from django.core.management import call_command
+
+    warn_of_sqlite()
 
     Cut.guard()
     if WAIT:

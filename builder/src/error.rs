@@ -79,7 +79,7 @@ pub enum DeployError {
     },
     /// A container of the new release ended by itself.
     #[error(
-        "the new release ended with exit code {code} before it answered{reason}\nhint: its last lines are above; a missing variable is set with `zarpar env set {app} NAME=VALUE`"
+        "the new release ended with exit code {code} before it answered{reason}\nhint: its last lines, if it printed any, are above; does its command go on running? A missing variable is set with `zarpar env set {app} NAME=VALUE`"
     )]
     Ended {
         /// The app.
@@ -170,7 +170,11 @@ pub(crate) fn cancelled(deployment: &Deployment, by: &str, during: Option<WorkPh
         DeploymentKind::Image { reference } => {
             format!("`zarpar deploy {} --image {reference}`", deployment.app)
         }
-        _ => format!("`zarpar deploy {}`", deployment.app),
+        DeploymentKind::Deploy { commit } => {
+            format!("`zarpar deploy {} {commit}`", deployment.app)
+        }
+        DeploymentKind::Rollback { to } => format!("`zarpar rollback {} {to}`", deployment.app),
+        DeploymentKind::Restart => format!("say again what restarted `{}`", deployment.app),
     };
     format!("by {by} {work}\nhint: to deploy it after all: {again}")
 }

@@ -67,6 +67,16 @@ impl Builder {
         {
             return None;
         }
+        if phase.as_ref().and_then(Phase::outcome) == Some(Outcome::Live) {
+            // What failed came after the release was recorded as active. It serves, so nothing of
+            // it is undone.
+            let text = format!(
+                "it is live, and what follows did not work: {}\nhint: `zarpar serve` makes it whole when it starts again",
+                error.explain()
+            );
+            tracing::error!(deployment = %deployment.id, %text, "after a release went live");
+            return Some((Outcome::Live, text));
+        }
         let (outcome, event, text) = match error {
             DeployError::Cancelled { by } => {
                 let during = match phase {

@@ -38,7 +38,7 @@ pub enum Refusal {
     },
     /// The deploy branch would be removed.
     #[error(
-        "the branch `{branch}` of `{app}` cannot be removed by a push\nhint: `zarpar apps destroy {app}` removes the app with all it has"
+        "the branch `{branch}` of `{app}` cannot be removed by a push, because the app is deployed from it\nhint: `git push REMOTE {branch}` deploys it; other branches are not kept here"
     )]
     Delete {
         /// The app.

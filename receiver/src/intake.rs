@@ -54,7 +54,7 @@ pub enum IntakeError {
     NoRelease(AppName),
     /// There is no earlier release.
     #[error(
-        "`{app}` has no release before {active} to roll back to\nhint: `zarpar releases {app}` lists what is kept"
+        "`{app}` has no release with an older build than that of {active} to roll back to\nhint: `zarpar releases {app}` lists what is kept; `zarpar rollback {app} vN` takes any of them"
     )]
     NothingBefore {
         /// The app.

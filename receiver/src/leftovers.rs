@@ -21,6 +21,35 @@ pub(crate) fn find(repository: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The locks of references and of the repository's own files (`refs/heads/main.lock`): somebody's
+/// at this moment, or of a process that was killed while it had them.
+///
+/// # Errors
+/// When a folder cannot be read; one that is not there is empty.
+pub(crate) fn locks(repository: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![
+        (repository.to_owned(), false),
+        (repository.join("refs"), true),
+    ];
+    while let Some((folder, deep)) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let is_folder = entry.file_type()?.is_dir();
+            if is_folder && deep {
+                folders.push((entry.path(), true));
+            } else if !is_folder && entry.path().extension().is_some_and(|end| end == "lock") {
+                found.push(entry.path());
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Removes what was found and was not touched for `age`. Returns how much that was.
 ///
 /// # Errors
@@ -74,6 +103,38 @@ fn look(folder: &Path, prefixes: &[&str], found: &mut Vec<PathBuf>) -> io::Resul
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn locks_of_references_are_found_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "refs/heads/main.lock",
+            "refs/zarpar/releases/v1.lock",
+            "packed-refs.lock",
+            "refs/heads/main",
+            "objects/info/x.lock",
+            "HEAD",
+        ] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let mut found = locks(folder.path()).unwrap();
+        found.sort();
+        let names: Vec<_> = found
+            .iter()
+            .map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "packed-refs.lock",
+                "refs/heads/main.lock",
+                "refs/zarpar/releases/v1.lock"
+            ]
+        );
+        assert!(locks(&folder.path().join("none")).unwrap().is_empty());
+    }
 
     #[test]
     fn only_what_is_old_and_temporary_goes() {

@@ -59,6 +59,22 @@ impl Repositories {
         }
     }
 
+    /// Removes the locks of references that a process held which was killed, or the power cut. To
+    /// be called before anything here is at work, because a lock says nothing of who has it; a
+    /// branch with one would never move again.
+    ///
+    /// # Errors
+    /// When a folder cannot be read or a lock not be removed.
+    pub fn remove_stale_locks(&self) -> std::io::Result<()> {
+        for repository in repositories(&self.folder)? {
+            for lock in leftovers::locks(&repository)? {
+                tracing::warn!(lock = %lock.display(), "removed a lock that a killed process had left");
+                std::fs::remove_file(lock)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the repository of an app; one that is there already is left as it is.
     ///
     /// # Errors
@@ -105,15 +121,18 @@ impl Repositories {
 const OLD: Duration = Duration::from_secs(3600);
 
 fn sweep(folder: &Path) -> std::io::Result<usize> {
-    let repositories = match std::fs::read_dir(folder) {
-        // The folder comes with the first app.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        repositories => repositories?,
-    };
     let mut removed = 0;
-    for repository in repositories {
-        let found = leftovers::find(&repository?.path())?;
+    for repository in repositories(folder)? {
+        let found = leftovers::find(&repository)?;
         removed += leftovers::remove(&found, OLD)?;
     }
     Ok(removed)
+}
+
+fn repositories(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    match std::fs::read_dir(folder) {
+        // The folder comes with the first app.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.path())).collect(),
+    }
 }

@@ -71,6 +71,8 @@ impl Daemon {
         postgres: bool,
         secrets: &BTreeMap<EnvKey, String>,
     ) -> anyhow::Result<()> {
+        // What an app of this name left that was destroyed in part: its commits are not this one's.
+        self.repositories.remove(name)?;
         self.repositories.create(name, branch).await?;
         if postgres {
             answer.note("starting Postgres 17 …").await?;

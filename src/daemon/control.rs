@@ -20,6 +20,8 @@ pub(crate) struct Answer {
     pub(crate) reader: LineReader<OwnedReadHalf>,
     /// Whether the connection carries git's bytes by now, which have an end of their own.
     pub(crate) carries_git: bool,
+    /// Who asks, when it is a key.
+    pub(crate) who: Option<String>,
 }
 
 /// What comes in by a socket.
@@ -98,6 +100,7 @@ async fn converse(daemon: Daemon, stream: UnixStream, door: Door) {
         reader: LineReader::new(reader),
         writer: LineWriter::new(writer),
         carries_git: false,
+        who: None,
     };
     let end = match answer.reader.next::<Request>().await {
         Ok(None) => return,

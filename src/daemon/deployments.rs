@@ -148,7 +148,11 @@ impl Daemon {
         app: &AppName,
         why: &str,
     ) -> anyhow::Result<u8> {
-        match self.intake.restart(app, why.to_owned()) {
+        let by = match &answer.who {
+            Some(who) => format!("{who} ({why})"),
+            None => why.to_owned(),
+        };
+        match self.intake.restart(app, by) {
             Ok(submission) => self.show(answer, app, submission).await,
             Err(IntakeError::NoRelease(_)) => Ok(0),
             Err(error) => Err(error.into()),

@@ -76,7 +76,7 @@ impl Daemon {
             answer.note(format!("the line of `{name}` could not be taken out, but opens nothing any more: {error}")).await?;
         }
         answer
-            .note(format!("the key `{name}` opens nothing any more"))
+            .note(format!("the key `{name}` opens nothing any more; what it has open goes on until it ends\nhint: `pkill -f -- '--key {name}( |$)'` ends that too"))
             .await?;
         Ok(0)
     }
@@ -101,6 +101,7 @@ impl Daemon {
         permit(key.role, &key.scope, &request, deployed)?;
         let by = format!("ssh:{name}");
         request.set_by(&by);
+        answer.who = Some(by.clone());
         match request {
             Request::WhoAmI => answer.reply(&views::key(&key)).await,
             Request::AppList => self.app_list(answer, &key.scope).await,

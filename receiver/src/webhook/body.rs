@@ -77,7 +77,8 @@ impl Room {
             if length > LARGEST {
                 return Err(BodyError::TooLarge);
             }
-            if length > SMALL && permit.is_none() {
+            // Only of what is kept: who cannot sign must not keep out those who can.
+            if kept && length > SMALL && permit.is_none() {
                 let room = self.0.clone();
                 permit = room.acquire_owned().await.ok();
             }
