@@ -138,6 +138,14 @@ fn tokens_are_limited_and_nowhere_written_down(world: &World, project: &Project,
     let shown = world.ok(&["tokens", "list"]);
     let end = listed["expires_at"].as_str().unwrap();
     assert!(shown.contains("ACCESS") && shown.contains(end), "{shown}");
+    // Shown once, when it was made.
+    let views = serde_json::to_string(listed).unwrap();
+    for secret in [reader.as_str(), reader.trim_start_matches("zarpar_")] {
+        assert!(
+            !shown.contains(secret) && !views.contains(secret),
+            "a token is in the list"
+        );
+    }
     for (wrong, says) in [("90", "`90`"), ("0d", "`0d`"), ("5000d", "at most `3650d`")] {
         let refused = world.cli(&["tokens", "create", "x", "--expires", wrong]);
         assert_eq!(refused.status.code(), Some(2));
