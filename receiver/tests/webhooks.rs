@@ -159,6 +159,71 @@ fn push(commit: &str) -> String {
     )
 }
 
+/// What each of the other forges sends, as their documentation has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_forge_is_heard_in_its_own_words() {
+    let mut world = World::new().await;
+    let body = |kind: Provider| match kind {
+        Provider::Bitbucket => format!(
+            r#"{{"push":{{"changes":[{{"new":{{"type":"branch","name":"main","target":{{"hash":"{COMMIT}"}}}}}}]}},"repository":{{"full_name":"yo/tienda"}}}}"#
+        ),
+        Provider::Gitlab => format!(
+            r#"{{"object_kind":"push","ref":"refs/heads/main","after":"{COMMIT}","project":{{"path_with_namespace":"yo/tienda"}}}}"#
+        ),
+        Provider::Github | Provider::Gitea => push(COMMIT),
+    };
+    for (number, provider) in [Provider::Gitlab, Provider::Gitea, Provider::Bitbucket]
+        .into_iter()
+        .enumerate()
+    {
+        let mut source = world.store.source(&name("tienda")).unwrap().unwrap();
+        source.provider = provider;
+        let secrets = SourceSecrets {
+            webhook: SECRET.to_owned(),
+            deploy_key: String::new(),
+            forge_token: None,
+        };
+        world.store.put_source(&source, &secrets).unwrap();
+        let body = body(provider);
+        let signature = sign(body.as_bytes());
+        let id = format!("delivery-{number}");
+        let json = ("Content-Type", "application/json");
+        let headers = |secret: &'static str, signature: &str| -> Vec<(&str, String)> {
+            let own = |text: &str| text.to_owned();
+            match provider {
+                Provider::Gitlab => vec![
+                    ("X-Gitlab-Event", own("Push Hook")),
+                    ("X-Gitlab-Event-UUID", id.clone()),
+                    ("X-Gitlab-Token", own(secret)),
+                ],
+                Provider::Gitea | Provider::Github => vec![
+                    ("X-Gitea-Event", own("push")),
+                    ("X-Gitea-Delivery", id.clone()),
+                    (
+                        "X-Gitea-Signature",
+                        own(signature.trim_start_matches("sha256=")),
+                    ),
+                ],
+                Provider::Bitbucket => vec![
+                    ("X-Event-Key", own("repo:push")),
+                    ("X-Request-UUID", id.clone()),
+                    ("X-Hub-Signature", own(signature)),
+                ],
+            }
+        };
+        let wrong = format!("sha256={}", "0".repeat(64));
+        for (secret, signature, expected) in [("guessed", &wrong, 401), (SECRET, &signature, 202)] {
+            let own = headers(secret, signature);
+            let mut sent = vec![json];
+            sent.extend(own.iter().map(|(name, value)| (*name, value.as_str())));
+            let (status, words) = world.post("tienda", &sent, body.as_bytes()).await;
+            assert_eq!(status, expected, "{provider}: {words}");
+        }
+        let taken = world.taken.recv().await.unwrap();
+        assert!(world.taken.try_recv().is_err(), "{provider}: {taken:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_secret_every_app_looks_alike() {
     let world = World::new().await;

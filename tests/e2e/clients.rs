@@ -203,4 +203,18 @@ fn tokens_are_limited_and_nowhere_written_down(world: &World, project: &Project,
     for secret in [right, &reader, wrong] {
         assert!(!written.contains(secret), "a token is in a log");
     }
+    // The store has a hash of it alone.
+    let mut looked_at = 0;
+    for entry in fs::read_dir(world.data().join("state")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let kept = fs::read(&path).unwrap();
+            looked_at += kept.len();
+            let found = kept
+                .windows(right.len())
+                .any(|window| window == right.as_bytes());
+            assert!(!found, "a token is in {}", path.display());
+        }
+    }
+    assert!(looked_at > 0);
 }

@@ -1,5 +1,7 @@
 //! The example site from its first push: swaps under load, rollback, files, every listing.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::http;
@@ -87,6 +89,38 @@ fn pushes_and_a_rollback_under_load_drop_nothing() {
     media(&world);
     contact_form(&world);
     listings(&world, &remote, &project);
+}
+
+/// A rollback leaves the branch at another commit than the live one.
+fn commits_that_are_here(world: &World, remote: &str, project: &Project) {
+    let deployments = || {
+        let listed = world.json(&["deployments", "tienda", "--json"]);
+        listed.as_array().unwrap().clone()
+    };
+    world.ok(&["rollback", "tienda"]);
+    let live = world.json(&["apps", "info", "tienda", "--json"])["commit"].clone();
+    let live = live.as_str().unwrap();
+    let tip = project.git(&["ls-remote", remote, "refs/heads/main"]);
+    assert!(!text(&tip).starts_with(live), "{}", text(&tip));
+    let before = deployments().len();
+    let began = Instant::now();
+    let pushed = project.git(&["push", "-f", remote, &format!("{live}:main")]);
+    let (took, shown) = (began.elapsed(), text(&pushed));
+    assert!(pushed.status.success(), "{shown}");
+    assert!(
+        shown.contains("this commit is live already, as v"),
+        "{shown}"
+    );
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(deployments().len(), before);
+    let there = project.git(&["ls-remote", remote, "refs/heads/main"]);
+    assert!(text(&there).starts_with(live), "{}", text(&there));
+
+    let shown = world.ok(&["deploy", "tienda", "main"]);
+    assert!(shown.contains(" is live: "), "{shown}");
+    let newest = &deployments()[0];
+    assert_eq!(newest["kind"], "deploy");
+    assert_eq!(newest["commit"], live);
 }
 
 fn find(project: &Project, name: &str) -> String {
@@ -305,6 +339,7 @@ fn listings(world: &World, remote: &str, project: &Project) {
     assert!(pushed.status.success(), "{}", text(&pushed));
     assert_eq!(world.get(HOST, "/version/").text().trim(), "3");
 
+    commits_that_are_here(world, remote, project);
     world.ok(&["apps", "destroy", "tienda", "--force"]);
     assert_eq!(world.inventory(), Vec::<String>::new());
     assert_eq!(world.get(HOST, "/version/").status, 404);
