@@ -1,4 +1,4 @@
-//! The one binary. Git calls it as a hook by the name of a link (`pre-receive`, `update`), and instead
+//! The one binary. Git calls it as a hook by the name of a link (`pre-receive`, `proc-receive`), and instead
 //! of ssh as `git-ssh`; under
 //! its own name it parses the command line and dispatches: `serve` and `router` are the two
 //! daemons, everything else is a thin client of the control plane's socket.
