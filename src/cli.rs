@@ -125,6 +125,9 @@ enum Command {
         image: Option<ImageReference>,
     },
     /// List the deployments of an app, follow one from its start, or cancel one that is not live
+    #[command(
+        after_help = "Such as:\n  zarpar deployments tienda       the deployments of an app with their ids\n  zarpar deployments follow 12    the log of one from its start, to its end\n  zarpar deployments cancel 12    undo one that is not live; the next one begins"
+    )]
     Deployments {
         #[command(flatten)]
         remote: Remote,

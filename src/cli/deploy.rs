@@ -44,6 +44,13 @@ pub(crate) fn deployments(remote: &Remote, listing: Listing, words: &[String]) -
         [app] => app.parse().map(|app| Said::List { app }),
         [word @ ("follow" | "cancel"), id] => one(None, word, id),
         [app, word @ ("follow" | "cancel"), id] => one(Some(app), word, id),
+        [app, word @ ("follow" | "cancel")] => {
+            output::note(&format!(
+                "zarpar: expected the id of a deployment after `{word}`\nhint: `zarpar deployments {word} ID`; `zarpar deployments {}` lists them",
+                app.escape_debug()
+            ));
+            return ExitCode::from(2);
+        }
         _ => {
             output::note(
                 "zarpar: expected `zarpar deployments APP`, `… follow ID` or `… cancel ID`",
@@ -158,16 +165,33 @@ fn built_from(commit: Option<String>, image: Option<String>) -> String {
     }
 }
 
-/// Who asks, for the records: the user of the terminal, or whom sudo names.
+/// Who asks, for the records: the user of the terminal, or whom sudo names; where neither is said,
+/// as in a unit or a container, the name of our user, or else its number.
 fn caller() -> String {
-    let name = ["SUDO_USER", "USER", "LOGNAME"]
-        .iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .find(|name| {
-            !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_graphic())
-        });
-    format!(
-        "cli:{}",
-        name.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
-    )
+    let said = ["SUDO_USER", "USER", "LOGNAME"].map(|name| std::env::var(name).ok());
+    let uid = rustix::process::getuid().as_raw();
+    format!("cli:{}", called(said, uid))
+}
+
+fn called(said: [Option<String>; 3], uid: u32) -> String {
+    let plain = |name: &String| {
+        !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_graphic())
+    };
+    let said = said.into_iter().flatten().find(plain);
+    said.or_else(|| crate::daemon::ssh::user_name(uid).filter(plain))
+        .unwrap_or_else(|| uid.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_has_a_name_where_one_is_known() {
+        let said = |name: &str| Some(name.to_owned());
+        assert_eq!(called([said("ana"), said("root"), None], 0), "ana");
+        assert_eq!(called([said(""), said("a b"), said("eva")], 0), "eva");
+        assert_eq!(called([None, None, None], 0), "root");
+        assert_eq!(called([None, None, None], u32::MAX), "4294967295");
+    }
 }

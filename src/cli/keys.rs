@@ -68,8 +68,9 @@ pub(crate) fn keys(remote: &Remote, command: KeysCommand) -> ExitCode {
                     apps_of(key.apps.as_deref())
                 ));
                 output::note(&format!(
-                    "next, in the project:\n  git remote add production {}\n  git push production main",
-                    added.remote
+                    "next, in the project:\n  git remote add production {}\n  git push production {}",
+                    added.remote,
+                    added.branch.as_deref().unwrap_or("main")
                 ));
             })
         }

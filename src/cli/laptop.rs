@@ -34,8 +34,9 @@ enum Road {
     Here,
     /// To the server of a git remote.
     Ssh(Address),
-    /// To the socket, for want of anything else; when that fails the user hears of both.
-    Nowhere,
+    /// To the socket, for want of anything else; when that fails the user hears of both, and of a
+    /// remote that may lead to a server.
+    Nowhere(Option<String>),
 }
 
 /// Why there is no road.
@@ -100,7 +101,11 @@ pub(crate) fn say(said: Vec<OsString>) -> ExitCode {
         Ok(Road::Here) if spoken.is_about_an_app() => here(command, words(), SAID_HERE, ""),
         Ok(Road::Here) => here(command, words(), "", ""),
         Ok(Road::Ssh(address)) => over_ssh(&mut command, &spoken, &address),
-        Ok(Road::Nowhere) => here(command, words(), NOWHERE, NOWHERE),
+        Ok(Road::Nowhere(None)) => here(command, words(), NOWHERE, NOWHERE),
+        Ok(Road::Nowhere(Some(remote))) => {
+            let hint = possible(&remote);
+            here(command, words(), &hint, &hint)
+        }
         Err(error) => fail(&error, 2),
     }
 }
@@ -118,8 +123,11 @@ fn road(known: &Known<'_>, look: impl FnOnce() -> Option<Repository>) -> Result<
             Ok(Road::Here)
         }
         None => Ok(match look() {
-            Some(repository) => repository.usual()?.map_or(Road::Nowhere, Road::Ssh),
-            None => Road::Nowhere,
+            Some(repository) => match repository.usual()? {
+                Some(address) => Road::Ssh(address),
+                None => Road::Nowhere(repository.possible()),
+            },
+            None => Road::Nowhere(None),
         }),
     }
 }
@@ -129,7 +137,13 @@ fn server_here(socket: &Path) -> bool {
     !matches!(socket.try_exists(), Ok(false))
 }
 
-const NOWHERE: &str = "hint: on the server name its data folder (`--data DIR`, `ZARPAR_DATA`) if it is not the usual one; on a laptop stand in a work tree with a git remote `zarpar@HOST:APP`, or name it with `--remote NAME`";
+const NOWHERE: &str = "hint: on the server name its data folder (`--data DIR`, `ZARPAR_DATA`) if it is not the usual one; on a laptop stand in a work tree with a git remote `production` or `zarpar@HOST:APP`, or name it with `--remote NAME`";
+
+fn possible(remote: &str) -> String {
+    format!(
+        "hint: if the git remote `{remote}` leads to a zarpar server, say `--remote {remote}`, or rename it: `git remote rename {remote} production`"
+    )
+}
 
 /// What is added where the words were meant for this machine, and APP was left out.
 const SAID_HERE: &str = "hint: on a machine with a server, or with `--data`, APP is said; `--remote NAME` says the words on the server of a git remote";
@@ -271,7 +285,7 @@ mod tests {
         goes(&["logs"], false, true, "Here");
         goes(&["logs"], true, false, "Here");
         goes(&["logs", "--data", "x"], false, false, "Here");
-        goes(&["logs"], false, false, "Nowhere");
+        goes(&["logs"], false, false, "Nowhere(None)");
         let no_tree = "expected to be inside a git work tree, for `--remote x`";
         goes(&["logs", "--remote", "x"], true, true, no_tree);
         let both = "expected `--data` or `--remote`, found both";

@@ -11,8 +11,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 use rustix::event::{PollFd, PollFlags, poll};
 use zarpar_control::{GitProtocol, KeyView, Request};
 use zarpar_model::AppName;
@@ -79,9 +79,10 @@ fn introduce(remote: &Remote) -> ExitCode {
 
 fn say(words: Vec<String>, remote: Remote) -> ExitCode {
     let known = words.first().is_some_and(|word| is_known(word));
-    let parsed = Cli::try_parse_from(
-        std::iter::once(OsString::from("zarpar")).chain(words.iter().map(OsString::from)),
-    );
+    let said = std::iter::once(OsString::from("zarpar")).chain(words.iter().map(OsString::from));
+    let parsed = command_line()
+        .try_get_matches_from(said)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let mut cli = match parsed {
         Ok(cli) => cli,
         Err(error)
@@ -109,8 +110,32 @@ fn say(words: Vec<String>, remote: Remote) -> ExitCode {
     super::dispatch(cli)
 }
 
+/// Words about the server itself; [`road`] refuses them.
+const OF_THE_SERVER: [&str; 3] = ["serve", "router", "build"];
+
+/// The command line whose help shows what may be said here: not the server's own words, and not
+/// `--data`, which is refused before it is parsed.
+fn command_line() -> clap::Command {
+    let mut command = Cli::command();
+    for name in OF_THE_SERVER {
+        command = command.mut_subcommand(name, |word| word.hide(true));
+    }
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|word| word.get_name().to_owned())
+        .collect();
+    for name in names {
+        command = command.mut_subcommand(name, |word| {
+            word.mut_args(|arg| {
+                let data = arg.get_id() == "data";
+                if data { arg.hide(true) } else { arg }
+            })
+        });
+    }
+    command
+}
+
 fn is_known(word: &str) -> bool {
-    use clap::CommandFactory;
     word == "help" || word.starts_with('-') || Cli::command().find_subcommand(word).is_some()
 }
 
@@ -185,6 +210,54 @@ fn end_without_a_reader() {
             Err(rustix::io::Errno::INTR) => {}
             // An output that cannot be watched: writing to it will tell.
             _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn help(words: &[&str]) -> String {
+        let said = std::iter::once("zarpar").chain(words.iter().copied());
+        let error = command_line().try_get_matches_from(said).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{words:?}");
+        error.render().to_string()
+    }
+
+    #[test]
+    fn help_shows_what_may_be_said() {
+        let all = help(&["help"]);
+        assert!(all.contains("\n  rollback "), "{all}");
+        for name in OF_THE_SERVER {
+            assert!(!all.contains(&format!("\n  {name} ")), "{name}: {all}");
+        }
+        for words in [
+            &["help", "env", "set"][..],
+            &["env", "set", "--help"],
+            &["help", "logs"],
+            &["logs", "-h"],
+        ] {
+            let text = help(words);
+            assert!(
+                text.contains("Usage:") && !text.contains("--data"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_help_hides_is_refused() {
+        for words in [
+            &["serve"][..],
+            &["router"],
+            &["build", "--print-dockerfile", "."],
+        ] {
+            let said = std::iter::once("zarpar").chain(words.iter().copied());
+            let matches = command_line().try_get_matches_from(said).unwrap();
+            let mut cli = Cli::from_arg_matches(&matches).unwrap();
+            assert!(road(&mut cli.command).is_none(), "{words:?}");
         }
     }
 }

@@ -300,6 +300,13 @@ impl Daemon {
         answer: &mut Answer,
         app: &AppName,
     ) -> anyhow::Result<u8> {
+        let word = app.as_str();
+        // An app may be called so; without one it was the word that was meant.
+        if ["follow", "cancel"].contains(&word) && self.store.app(app)?.is_none() {
+            anyhow::bail!(
+                "expected the id of a deployment after `{word}`\nhint: `zarpar deployments {word} ID`; `zarpar deployments APP` lists them"
+            );
+        }
         self.app(app)?;
         let deployments = self.store.deployments(app, LISTED)?;
         answer

@@ -51,6 +51,7 @@ impl Daemon {
                     self.console_host.as_ref().map(|console| console.name()),
                     first.as_ref(),
                 ),
+                branch: first.map(|app| app.branch.to_string()),
             })
             .await
     }

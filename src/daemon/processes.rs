@@ -7,11 +7,12 @@ use zarpar_control::{Bytes64, ClientFrame, Frame, OutputStream, ProcessView};
 use zarpar_engine::Label;
 use zarpar_engine::{LogOptions, OutputKind};
 use zarpar_model::{
-    AppName, LABEL_APP, LABEL_INSTANCE, LABEL_PROCESS, LABEL_RELEASE, ProcessName, Timestamp,
+    App, AppName, LABEL_APP, LABEL_INSTANCE, LABEL_PROCESS, LABEL_RELEASE, ProcessName, Release,
+    Timestamp,
 };
 
 use super::control::Answer;
-use super::{Daemon, Map};
+use super::{Daemon, Map, process_names};
 
 /// What a terminal takes for the end of its input, Ctrl-D.
 const END_OF_TRANSMISSION: u8 = 4;
@@ -53,15 +54,38 @@ impl Daemon {
         answer.reply(&views).await
     }
 
+    fn live(&self, app: &App) -> anyhow::Result<Option<Release>> {
+        Ok(match app.active {
+            Some(active) => self.store.release(&app.name, active)?,
+            None => None,
+        })
+    }
+
     pub(crate) async fn process_scale(
         &self,
         answer: &mut Answer,
         app: &AppName,
         counts: Map<ProcessName, u32>,
     ) -> anyhow::Result<u8> {
-        self.app(app)?;
+        let record = self.app(app)?;
+        // Before the first release nobody knows its processes.
+        if let Some(release) = self.live(&record)? {
+            let known = process_names::known(&record, &release);
+            for process in counts.keys() {
+                process_names::check(process, &known)?;
+            }
+        }
         if let Some((process, count)) = counts.iter().find(|(_, count)| **count > 64) {
             anyhow::bail!("expected at most 64 containers for `{process}`, found `{count}`");
+        }
+        // A release without web processes would be live and serve nobody.
+        if counts
+            .iter()
+            .any(|(process, count)| process.is_web() && *count == 0)
+        {
+            anyhow::bail!(
+                "expected at least 1 container for `web`, found `0`\nhint: `zarpar maintenance on {app}` shows visitors a maintenance page instead of the app"
+            );
         }
         tokio::task::block_in_place(|| {
             self.store.update_app(app, |record| {
@@ -114,14 +138,13 @@ impl Daemon {
         process: Option<ProcessName>,
     ) -> anyhow::Result<u8> {
         let record = self.app(app)?;
-        let active = match record.active {
-            Some(active) => self.store.release(app, active)?,
-            None => None,
-        };
-        let Some(release) = active else {
+        let Some(release) = self.live(&record)? else {
             answer.note(format!("`{app}` has no release yet, so nothing is printed\nhint: `zarpar deployments {app}` shows what was tried")).await?;
             return Ok(0);
         };
+        if let Some(process) = &process {
+            process_names::check(process, &process_names::known(&record, &release))?;
+        }
         let mut all = SelectAll::new();
         for target in release
             .targets

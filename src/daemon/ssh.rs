@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use zarpar_model::{App, HostName, SshKey};
 
 use self::account::Account;
+pub(crate) use self::account::name_of as user_name;
 use self::authorized_keys::{KeyFile, Owner};
 use super::control::{self, Door};
 use super::{Daemon, unix_socket};
@@ -92,7 +93,13 @@ impl Ssh {
         let mut open = self.inner.open.lock().await;
         let keys = daemon.store.keys()?;
         let road = match self.road() {
-            Err(_) if keys.is_empty() => return Ok(()),
+            Err(error) if keys.is_empty() => {
+                // A user that nobody named may be missing where nobody comes by SSH.
+                if self.inner.settings.user.is_some() {
+                    tracing::warn!(error = %zarpar_model::explain(error.as_ref()), "nobody can come in by SSH as the configuration says");
+                }
+                return Ok(());
+            }
             road => road?,
         };
         if road.other && !*open {

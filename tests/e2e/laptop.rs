@@ -279,6 +279,21 @@ fn remotes_are_chosen(world: &World, laptop: &Laptop<'_>, project: &Project) {
     project.git(&["config", "branch.main.remote", "staging"]);
     assert_eq!(name(&[]), "otra");
     project.git(&["config", "--unset", "branch.main.remote"]);
+    // `production` may be a host of the configuration of ssh, without a user; a remote by HTTP
+    // beside it changes nothing.
+    let web = "https://server/git/tienda.git";
+    project.git(&["remote", "add", "web", web]);
+    project.git(&["remote", "set-url", "production", "server:tienda"]);
+    assert_eq!(name(&[]), "tienda");
+    project.git(&["remote", "remove", "web"]);
+    // Under another name it is only proposed.
+    project.git(&["remote", "rename", "production", "live"]);
+    project.git(&["remote", "rename", "staging", "kept"]);
+    project.git(&["remote", "set-url", "kept", "/srv/kept"]);
+    laptop.refused(tree, &["logs"], 2, &["<APP>", "say `--remote live`"]);
+    project.git(&["remote", "rename", "kept", "staging"]);
+    project.git(&["remote", "set-url", "staging", &staging]);
+    project.git(&["remote", "rename", "live", "production"]);
     // A rewritten address counts as it does for a push.
     project.git(&["remote", "set-url", "production", "barco:tienda"]);
     project.git(&["config", "url.zarpar@server:.insteadOf", "barco:"]);

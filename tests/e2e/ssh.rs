@@ -48,9 +48,8 @@ fn git_and_words_come_by_ssh_and_nothing_else_does() {
         admin,
         "nothing to say yet"
     );
-    for app in ["tienda", "blog"] {
-        world.ok(&["apps", "create", app]);
-    }
+    world.ok(&["apps", "create", "tienda"]);
+    world.ok(&["apps", "create", "blog", "--branch", "prod"]);
     add(&world, &sshd, "dev", &["--app", "tienda"]);
     add(
         &world,
@@ -58,7 +57,11 @@ fn git_and_words_come_by_ssh_and_nothing_else_does() {
         "ops",
         &["--app", "tienda", "--role", "operate"],
     );
-    add(&world, &sshd, "blogger", &["--app", "blog"]);
+    let file_of_key = sshd.key("blogger");
+    let key = file_of_key.to_str().unwrap();
+    let added = world.cli(&["keys", "add", "blogger", key, "--app", "blog"]);
+    let shown = succeeded(&added);
+    assert!(shown.contains("git push production prod\n"), "{shown}");
     add(&world, &sshd, "boss", &["--role", "admin"]);
 
     let about = fs::metadata(&file).unwrap();
@@ -191,7 +194,11 @@ fn words(world: &World, sshd: &Sshd) {
     assert_eq!(world.newest("tienda")["by"], "ssh:dev");
     succeeded(&sshd.say("dev", "logs tienda -n 5"));
     let help = succeeded(&sshd.say("dev", "help"));
-    assert!(help.contains("rollback"), "{help}");
+    assert!(
+        help.contains("rollback") && !help.contains("serve "),
+        "{help}"
+    );
+    slips_of_the_pen(world, sshd);
 
     // Input, both outputs, and the exit code of a command.
     let script = "cat; echo err >&2; exit 7";
@@ -227,6 +234,41 @@ fn words(world: &World, sshd: &Sshd) {
     import.stdin.take().unwrap().write_all(b"A=1\n").unwrap();
     assert!(import.wait().unwrap().success());
     assert!(succeeded(&sshd.say("ops", "env list tienda")).contains('A'));
+}
+
+fn slips_of_the_pen(world: &World, sshd: &Sshd) {
+    let before = world.newest("tienda")["id"].clone();
+    for (said, says, hint) in [
+        (
+            "logs tienda --process nope",
+            "there is no process `nope`; there is `web`",
+            "`[processes]`",
+        ),
+        (
+            "ps scale tienda wbe=3",
+            "there is no process `wbe`; there is `web`",
+            "did you mean `web`?",
+        ),
+        (
+            "ps scale tienda web=0",
+            "expected at least 1 container for `web`",
+            "`zarpar maintenance on tienda`",
+        ),
+        (
+            "deployments cancel",
+            "expected the id of a deployment after `cancel`",
+            "`zarpar deployments cancel ID`",
+        ),
+        (
+            "deployments tienda follow",
+            "expected the id of a deployment after `follow`",
+            "`zarpar deployments tienda`",
+        ),
+    ] {
+        let shown = refused(&sshd.say("boss", said), says);
+        assert!(shown.contains(hint), "{shown}");
+    }
+    assert_eq!(world.newest("tienda")["id"], before, "nothing restarted");
 }
 
 fn limits(world: &World, sshd: &Sshd) {

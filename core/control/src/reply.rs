@@ -187,4 +187,7 @@ pub struct KeyAdded {
     pub key: KeyView,
     /// The address of a remote, `USER@HOST:APP`; `HOST` and `APP` stand where they are not known.
     pub remote: String,
+    /// The branch whose pushes are deployed, where one app is known.
+    #[serde(default)]
+    pub branch: Option<String>,
 }

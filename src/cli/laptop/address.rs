@@ -32,7 +32,7 @@ pub(super) enum Leads {
 }
 
 impl Leads {
-    /// Reads an address. One that nobody named must have the user `zarpar`, because
+    /// Reads an address. One that nobody named, and that is not `production`, must have the user `zarpar`, because
     /// `git@HOST:NAME` may be any forge.
     pub(super) fn read(url: &str, named: bool) -> Leads {
         match ssh(url) {

@@ -26,9 +26,10 @@ pub(super) enum RemoteError {
     )]
     Elsewhere { name: String },
     #[error(
-        "the git remote `{name}` is reached by HTTP, which carries code and no other words\nhint: with a key on the server (`zarpar keys add`): `git remote set-url {name} zarpar@HOST:APP`"
+        "the git remote `{name}` is reached by HTTP, which carries code and no other words\nhint: {}",
+        by_ssh(name, other.as_deref())
     )]
-    Http { name: String },
+    Http { name: String, other: Option<String> },
     #[error(
         "several git remotes lead to zarpar: {}\nhint: say which with `--remote NAME`",
         list(names)
@@ -44,6 +45,15 @@ fn list(names: &[String]) -> String {
             .map(|name| format!("`{}`", name.escape_debug()))
             .collect::<Vec<_>>()
             .join(", "),
+    }
+}
+
+fn by_ssh(name: &str, other: Option<&str>) -> String {
+    match other {
+        Some(other) => format!("`--remote {other}` says the words over the ssh of another remote"),
+        None => format!(
+            "with a key on the server (`zarpar keys add`): `git remote set-url {name} zarpar@HOST:APP`"
+        ),
     }
 }
 
@@ -86,6 +96,7 @@ impl Repository {
             Leads::Ssh(address) => Ok(address),
             Leads::Http => Err(RemoteError::Http {
                 name: name.to_owned(),
+                other: None,
             }),
             Leads::Elsewhere => Err(RemoteError::Elsewhere {
                 name: name.to_owned(),
@@ -94,11 +105,13 @@ impl Repository {
     }
 
     /// The address of the remote that is meant when none is named: the branch's, else
-    /// `production`, else the only one. None when no remote leads to zarpar.
+    /// `production`, else the only one. None when no remote leads to zarpar. `production` counts
+    /// whatever its user, because the README tells to add it and `keys add` prints it so; others
+    /// must have the user `zarpar`, or be named.
     pub(super) fn usual(&self) -> Result<Option<Address>, RemoteError> {
         let all = self.remotes.iter();
         let found: Vec<(&String, Leads)> = all
-            .map(|(name, urls)| (name, leads(urls, false)))
+            .map(|(name, urls)| (name, leads(urls, name == USUAL)))
             .filter(|(_, leads)| *leads != Leads::Elsewhere)
             .collect();
         let of = |wanted: Option<&str>| {
@@ -112,6 +125,7 @@ impl Repository {
                 // Never another one in its stead: the words could change the wrong server.
                 _ => Err(RemoteError::Http {
                     name: (*name).clone(),
+                    other: self.possible(),
                 }),
             },
             (None, []) => Ok(None),
@@ -119,6 +133,14 @@ impl Repository {
                 names: several.iter().map(|(name, _)| (*name).clone()).collect(),
             }),
         }
+    }
+
+    /// The first remote that would lead to an app if it were named. It is only proposed, never
+    /// taken: `git@HOST:NAME` may be any forge.
+    pub(super) fn possible(&self) -> Option<String> {
+        let mut all = self.remotes.iter();
+        let found = all.find(|(_, urls)| matches!(leads(urls, true), Leads::Ssh(_)));
+        found.map(|(name, _)| name.clone())
     }
 }
 
@@ -201,6 +223,39 @@ mod tests {
     }
 
     #[test]
+    fn production_counts_whatever_its_user() {
+        let web = ("web", "https://barco/git/tienda.git");
+        for (url, expected) in [
+            ("root@barco:tienda", "tienda on root@barco"),
+            ("myserver:tienda", "tienda on myserver"),
+            (
+                "ssh://root@barco:2222/tienda.git",
+                "tienda on root@barco port 2222",
+            ),
+        ] {
+            let production = ("production", url);
+            assert_eq!(usual("origin", &[FORGE, production]), expected);
+            assert_eq!(usual("main", &[web, production, STAGING]), expected);
+            // Under another name it is only proposed.
+            let live = repository("", &[FORGE, ("live", url)]);
+            assert_eq!(live.usual(), Ok(None));
+            assert_eq!(live.possible().as_deref(), Some("live"));
+            let text = usual("", &[web, ("live", url)]);
+            assert!(
+                text.contains("`web` is reached by HTTP") && text.contains("`--remote live`"),
+                "{text}"
+            );
+        }
+        let forge = ("production", FORGE.1);
+        assert_eq!(usual("", &[forge]), "none");
+        assert_eq!(repository("", &[forge]).possible(), None);
+        assert_eq!(
+            usual("", &[forge, STAGING]),
+            "tienda on zarpar@prueba port 2222"
+        );
+    }
+
+    #[test]
     fn http_carries_no_words() {
         let http = (
             "production",
@@ -209,8 +264,12 @@ mod tests {
         let text = usual("", &[FORGE, http]);
         assert!(text.contains("`production` is reached by HTTP"), "{text}");
         assert!(!text.contains("zp_secret"), "{text}");
-        // Nor does another remote take its place.
-        assert_eq!(usual("", &[http, STAGING]), text);
+        // Nor does another remote take its place: it is proposed.
+        let text = usual("", &[http, STAGING]);
+        assert!(
+            text.contains("`production` is reached by HTTP") && text.contains("`--remote staging`"),
+            "{text}"
+        );
         let repository = repository("", &[FORGE, http]);
         for name in ["production", "origin", "nada"] {
             let text = repository.named(name).unwrap_err().to_string();

@@ -71,7 +71,7 @@ const REMOTE: &str = "git-remote";
 /// The command line with the two options that only the client has.
 pub(super) fn with_client_options(mut command: Command) -> Command {
     command = command.after_help(
-        "Inside a work tree with a git remote `zarpar@HOST:APP` the words are said on that server, over\nyour ssh, and APP is left out; `--remote NAME` and `--app NAME` name others.",
+        "Inside a work tree with a git remote `production`, or one `zarpar@HOST:APP`, the words are said on\nthat server, over your ssh, and APP is left out; `--remote NAME` and `--app NAME` name others.",
     );
     for name in top_level(&command) {
         let remote = Arg::new(REMOTE)
@@ -93,7 +93,7 @@ pub(super) fn with_client_options(mut command: Command) -> Command {
                 if !is_app(&arg) {
                     return arg;
                 }
-                arg.help("The app; left out inside a work tree with a remote `zarpar@HOST:APP`")
+                arg.help("The app; left out inside a work tree whose git remote leads to it")
             })
         });
     }

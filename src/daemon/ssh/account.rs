@@ -31,6 +31,12 @@ pub(super) fn by_id(uid: u32) -> anyhow::Result<Account> {
     })
 }
 
+/// What the user of this number is called, when they are a user of this machine.
+pub(crate) fn name_of(uid: u32) -> Option<String> {
+    let found = find(|account| account.uid == uid).ok()?;
+    found.map(|account| account.name)
+}
+
 fn find(wanted: impl Fn(&Account) -> bool) -> anyhow::Result<Option<Account>> {
     let text = std::fs::read(PASSWD)?;
     Ok(String::from_utf8_lossy(&text)
@@ -61,6 +67,8 @@ mod tests {
     fn users_of_this_machine() {
         assert_eq!(by_name("root").unwrap().uid, 0);
         assert_eq!(by_id(0).unwrap().name, "root");
+        assert_eq!(name_of(0).as_deref(), Some("root"));
+        assert_eq!(name_of(u32::MAX), None);
         let missing = by_name("nobody-of-this-name").unwrap_err().to_string();
         assert!(missing.contains("useradd --system"), "{missing}");
         assert_eq!(parse("+::::::"), None);

@@ -21,6 +21,14 @@ fn another_user_has_a_socket_of_their_own() {
     let mut world = World::bare();
     let file = world.path("keys/authorized_keys");
     let config = fs::read_to_string(world.config()).unwrap();
+    // A user that is not there is told at the start, not first when a key is added.
+    let missing = format!("{config}[ssh]\nuser = \"nobody-here\"\n");
+    fs::write(world.config(), missing).unwrap();
+    world.serve();
+    let log = fs::read_to_string(world.log()).unwrap();
+    let warning = log.lines().find(|line| line.contains("nobody-here"));
+    assert!(warning.is_some_and(|line| line.contains("WARN")), "{log}");
+    world.kill_serve();
     fs::write(
         world.config(),
         format!(
