@@ -142,6 +142,10 @@ impl Daemon {
             (None, Some(before)) => before.branch.clone(),
             (None, None) => self.deploy_branch(app)?,
         };
+        let last_seen = before
+            .as_ref()
+            .filter(|before| before.url == url && before.branch == branch)
+            .and_then(|before| before.last_seen.clone());
         let source = Source {
             app: app.clone(),
             provider,
@@ -153,6 +157,7 @@ impl Daemon {
             deploy_key_public: key.public,
             host_keys,
             forge_token: secrets.forge_token.is_some(),
+            last_seen,
             created_at: SystemTime::now().into(),
         };
         tokio::task::block_in_place(|| self.store.put_source(&source, &secrets))?;
@@ -201,12 +206,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// The head of the branch that the app follows, fetched now; `None` when it follows none.
+    /// What the app follows and the head of its branch, fetched now; `None` when it follows none.
     pub(crate) async fn fetched_head(
         &self,
         answer: &mut Answer,
         app: &AppName,
-    ) -> anyhow::Result<Option<CommitId>> {
+    ) -> anyhow::Result<Option<(Source, CommitId)>> {
         let (Some(source), Some(secrets)) =
             (self.store.source(app)?, self.store.source_secrets(app)?)
         else {
@@ -223,7 +228,16 @@ impl Daemon {
             credentials,
         };
         let head = zarpar_receiver::fetch(&self.repositories, app, &wanted, &self.fetch).await?;
-        Ok(Some(head))
+        Ok(Some((source, head)))
+    }
+
+    /// Notes which head was accepted for deployment. The deployment goes on when that fails.
+    pub(crate) fn note_seen(&self, source: &Source, head: &CommitId) {
+        let noted = tokio::task::block_in_place(|| self.store.note_seen(source, head));
+        if let Err(error) = noted {
+            let error = zarpar_model::explain(&error);
+            tracing::error!(app = %source.app, %error, "the head that was seen cannot be noted");
+        }
     }
 
     pub(crate) async fn webhook_show(

@@ -217,7 +217,7 @@ fn a_signed_delivery_deploys_what_the_branch_has() {
     let before = std::mem::take(&mut forge.secret);
     let made = forge.enable(&world, &["--rotate", "--poll", "5s"]);
     assert_ne!(made["secret"], before.as_str());
-    let new = std::mem::replace(&mut forge.secret, before);
+    let mut new = std::mem::replace(&mut forge.secret, before);
     let fourth = forge.commit("four");
     let refused = forge.deliver(&world, "late", &fourth);
     assert_eq!(refused.0, 401);
@@ -225,6 +225,33 @@ fn a_signed_delivery_deploys_what_the_branch_has() {
         (site(&world) == "four").then_some(())
     });
     assert_eq!(world.newest("tienda")["by"], "poll:github");
+
+    // What people deploy by hand stays while the head does not change: neither a look of our own
+    // nor a delivery about it under another name brings it back.
+    world.ok(&["deploy", "tienda", &third]);
+    let by_hand = world.newest("tienda")["id"].clone();
+    let last_look = || {
+        let shown = world.json(&["webhooks", "show", "tienda", "--json"]);
+        shown["last_look"].as_str().unwrap().to_owned()
+    };
+    let before = last_look();
+    until("two looks of our own", 60, || {
+        (last_look() != before).then_some(())
+    });
+    let before = last_look();
+    until("another look of our own", 60, || {
+        (last_look() != before).then_some(())
+    });
+    std::mem::swap(&mut forge.secret, &mut new);
+    assert_eq!(forge.deliver(&world, "replay", &fourth).0, 202);
+    std::mem::swap(&mut forge.secret, &mut new);
+    let replay = settled(&world, "replay");
+    assert_eq!(replay["state"], "ignored", "{replay}");
+    let reason = replay["reason"].as_str().unwrap();
+    assert!(reason.contains("was deployed by deployment"), "{reason}");
+    assert_eq!(world.newest("tienda")["id"], by_hand);
+    assert_eq!(site(&world), "three");
+
     let shown = world.ok(&["webhooks", "show", "tienda"]);
     for secret in [&forge.secret, &new] {
         assert!(!shown.contains(secret.as_str()), "{shown}");
