@@ -135,8 +135,23 @@ fn a_signed_delivery_deploys_what_the_branch_has() {
         forge.send(world.console, "ping", "p", "{}").text(),
         "pong\n"
     );
+    // Until the deploy key is added there, people see why it waits.
+    let authorized = world.path("forge/authorized");
+    let key = fs::read_to_string(&authorized).unwrap();
+    fs::write(&authorized, "").unwrap();
     let (status, said) = forge.deliver(&world, "one", &first);
     assert_eq!(status, 202, "{said}");
+    let reason = until("why it waits", 30, || {
+        let shown = world.json(&["webhooks", "show", "tienda", "--json"]);
+        let delivery = shown["deliveries"][0].clone();
+        assert_eq!(delivery["state"], "waiting", "{delivery}");
+        delivery["reason"].as_str().map(str::to_owned)
+    });
+    assert!(
+        reason.contains("deploy key in; the next try is at 2"),
+        "{reason}"
+    );
+    fs::write(&authorized, key).unwrap();
     let one = settled(&world, "one");
     assert_eq!(
         (&one["state"], &one["release"]),

@@ -115,6 +115,9 @@ pub struct Delivery {
     pub received_at: Timestamp,
     /// What became of it.
     pub state: DeliveryState,
+    /// While it waits: why the last try failed and when the next one is, in words.
+    #[serde(default)]
+    pub last_try: Option<String>,
 }
 
 /// What became of a delivery.

@@ -143,7 +143,8 @@ async fn head(
 ) -> anyhow::Result<CommitId> {
     let mut behind = false;
     let mut last = None;
-    for wait in TRIES {
+    let nexts = TRIES.iter().skip(1).map(Some).chain([None]);
+    for (wait, next) in TRIES.into_iter().zip(nexts) {
         tokio::time::sleep(wait).await;
         let wanted = FetchSource {
             url: &source.url,
@@ -159,7 +160,11 @@ async fn head(
             }
             Ok(head) => return Ok(head),
             Err(error) => {
-                tracing::info!(app = %source.app, reason = %explain(&error), "a fetch failed");
+                let reason = explain(&error);
+                tracing::info!(app = %source.app, %reason, "a fetch failed");
+                if let Some(next) = next {
+                    note_try(daemon, &source.app, deliveries, &reason, *next);
+                }
                 last = Some(Err(error));
             }
         }
@@ -279,6 +284,22 @@ pub(super) fn settle(daemon: &Daemon, app: &AppName, numbers: &[u64], state: &De
     if let Err(error) = tokio::task::block_in_place(|| daemon.store.settle_deliveries(app, &states))
     {
         tracing::error!(%app, error = %explain(&error), "what became of deliveries cannot be noted");
+    }
+}
+
+/// Lets people see why deliveries still wait. That it cannot be noted holds nothing up.
+fn note_try(daemon: &Daemon, app: &AppName, waiting: &[Delivery], reason: &str, next: Duration) {
+    let numbers: Vec<u64> = waiting.iter().map(|delivery| delivery.number).collect();
+    if numbers.is_empty() {
+        return;
+    }
+    let at: Timestamp = (SystemTime::now() + next).into();
+    let (first, rest) = reason.split_once('\n').unwrap_or((reason, ""));
+    let said = format!("{first}; the next try is at {at}\n{rest}");
+    if let Err(error) =
+        tokio::task::block_in_place(|| daemon.store.note_try(app, &numbers, said.trim_end()))
+    {
+        tracing::error!(%app, error = %explain(&error), "why deliveries wait cannot be noted");
     }
 }
 
