@@ -170,6 +170,7 @@ impl Daemon {
                 repository: source.url.to_string(),
                 branch: source.branch.to_string(),
                 url: self.webhook_url(app),
+                reachable: self.console_is_reachable(),
                 secret: secrets.webhook,
                 deploy_key: source.deploy_key_public,
                 host_keys: fingerprints(&source.host_keys),

@@ -63,6 +63,7 @@ impl Forge {
         let made = world.json(&[&words[..], more].concat());
         let own = format!("http://127.0.0.1:{}/hooks/tienda", world.console);
         assert_eq!(made["url"], own.as_str());
+        assert_eq!(made["reachable"], false);
         let line = format!("{}\n", made["deploy_key"].as_str().unwrap());
         fs::write(world.path("forge/authorized"), line).unwrap();
         self.secret = made["secret"].as_str().unwrap().to_owned();

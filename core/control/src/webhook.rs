@@ -15,6 +15,9 @@ pub struct WebhookEnabled {
     pub branch: String,
     /// Where the forge sends its deliveries.
     pub url: String,
+    /// Whether other machines can reach that address; `false` when it is this machine's own.
+    #[serde(default = "yes")]
+    pub reachable: bool,
     /// What it signs them with.
     pub secret: String,
     /// The public half of the deploy key, one line.
@@ -28,6 +31,11 @@ pub struct WebhookEnabled {
     /// Whether there is a token for the forge's interface.
     #[serde(default)]
     pub forge_token: bool,
+}
+
+/// A server of before this field said nothing, and nothing is to be warned of.
+fn yes() -> bool {
+    true
 }
 
 impl std::fmt::Debug for WebhookEnabled {

@@ -43,6 +43,12 @@ pub(super) fn steps(made: &WebhookEnabled) -> String {
         "2. Have the forge tell of each push\n   {page}: {}\n   {}:\n\n{}\n\n   {} (shown this once):\n\n{}\n\n   {}\n\n",
         names.hooks, names.url, made.url, names.secret, made.secret, names.more
     ));
+    if !made.reachable {
+        text.push_str(&format!(
+            "   warning: a forge cannot reach this address, it is this machine's own\n   hint: write `host = \"…\"` under `[console]` in the server's configuration, restart `zarpar serve` and\n   `zarpar webhooks show {0}` shows the address; or `zarpar webhooks enable {0} --poll 5m` looks without being told\n\n",
+            made.app
+        ));
+    }
     text.push_str(&format!(
         "3. Push to `{}`, or {}; then `zarpar webhooks show {}` says what came and what became of it\n",
         made.branch, names.resend, made.app
@@ -125,6 +131,7 @@ mod tests {
             repository: repository.to_owned(),
             branch: "main".to_owned(),
             url: "https://ship.example/hooks/tienda".to_owned(),
+            reachable: true,
             secret: "the-secret".to_owned(),
             deploy_key: "ssh-ed25519 AAAA zarpar:tienda".to_owned(),
             host_keys: Vec::new(),
@@ -150,6 +157,11 @@ mod tests {
             assert!(text.contains("https://github.com/yo/tienda: "), "{text}");
             assert!(text.contains("--token-stdin"), "{text}");
         }
+        let mut own = made("https://github.com/yo/tienda.git");
+        assert!(!steps(&own).contains("warning"));
+        own.reachable = false;
+        let text = steps(&own);
+        assert!(text.contains("a forge cannot reach this address"), "{text}");
         let text = steps(&made("https://github.com/yo/tienda.git"));
         assert!(text.contains("https://github.com/yo/tienda: "), "{text}");
         assert!(text.contains("Only for an ssh address"), "{text}");
