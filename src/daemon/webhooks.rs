@@ -2,6 +2,7 @@
 //! looks at them. What is kept in memory is who waits for a look and what the last looks of our
 //! own found; the deliveries themselves are in the store, so a crash loses none.
 
+mod change;
 mod clock;
 mod look;
 mod worker;
@@ -98,14 +99,10 @@ impl Daemon {
             );
         }
         let before = self.store.source(app)?;
-        if let Some(before) = &before
+        if let Some(before) = before.clone()
             && !wish.rotate
         {
-            anyhow::bail!(
-                "`{app}` follows `{}` of `{}` already\nhint: `zarpar webhooks enable {app} --rotate` makes a new secret and a new deploy key; `zarpar webhooks show {app}` shows what there is, `zarpar webhooks disable {app}` ends it",
-                before.branch,
-                before.url
-            );
+            return self.webhook_change(answer, wish, before).await;
         }
         let provider = wish
             .provider
@@ -115,7 +112,7 @@ impl Daemon {
             .or(before.as_ref().map(|before| before.url.clone()));
         let (Some(provider), Some(url)) = (provider, url) else {
             anyhow::bail!(
-                "`{app}` follows no repository yet, so there is nothing to make anew\nhint: `zarpar webhooks enable {app} --provider github --repo URL`"
+                "`{app}` follows no repository yet, so there is nothing to change or to make anew\nhint: `zarpar webhooks enable {app} --provider github --repo URL`"
             );
         };
         let host_keys = match url.transport() {
@@ -163,15 +160,27 @@ impl Daemon {
         tokio::task::block_in_place(|| self.store.put_source(&source, &secrets))?;
         self.webhooks.changed.notify_one();
         self.try_source(answer, &source, &secrets).await?;
+        self.enabled(answer, source, secrets.webhook, false).await
+    }
+
+    /// Answers with what to do at the forge; `kept` when nothing new is to be pasted there.
+    async fn enabled(
+        &self,
+        answer: &mut Answer,
+        source: Source,
+        secret: String,
+        kept: bool,
+    ) -> anyhow::Result<u8> {
         answer
             .reply(&WebhookEnabled {
-                app: app.to_string(),
+                app: source.app.to_string(),
                 provider: source.provider.to_string(),
                 repository: source.url.to_string(),
                 branch: source.branch.to_string(),
-                url: self.webhook_url(app),
+                url: self.webhook_url(&source.app),
                 reachable: self.console_is_reachable(),
-                secret: secrets.webhook,
+                secret,
+                kept,
                 deploy_key: source.deploy_key_public,
                 host_keys: fingerprints(&source.host_keys),
                 poll_seconds: source.poll_seconds,

@@ -220,16 +220,30 @@ fn a_signed_delivery_deploys_what_the_branch_has() {
     assert_eq!(site(&world), "by hand");
 
     // Looks of its own; and the secret of before opens nothing.
-    let again = world.cli(&[
+    let enable = [
         "webhooks",
         "enable",
         "tienda",
         "--provider",
         "github",
         "--repo",
-        &forge.url,
-    ]);
+    ];
+    let again = world.cli(&[&enable[..], &[&forge.url]].concat());
     assert!(!again.status.success());
+    let other = world.cli(&[&enable[..], &["https://github.com/yo/x", "--poll", "5m"]].concat());
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(!other.status.success(), "{said}");
+    assert!(
+        said.contains("`zarpar webhooks disable tienda` first"),
+        "{said}"
+    );
+    // One thing alone is changed with the secret and the key that are at the forge.
+    let shown = world.json(&["webhooks", "show", "tienda", "--json"]);
+    let kept = world.json(&["webhooks", "enable", "tienda", "--poll", "1h", "--json"]);
+    assert_eq!((&kept["kept"], &kept["secret"]), (&true.into(), &"".into()));
+    assert_eq!(kept["deploy_key"], shown["deploy_key"]);
+    assert_eq!(kept["poll_seconds"], 3600);
+    assert_eq!(forge.send(world.console, "ping", "q", "{}").status, 200);
     let before = std::mem::take(&mut forge.secret);
     let made = forge.enable(&world, &["--rotate", "--poll", "5s"]);
     assert_ne!(made["secret"], before.as_str());

@@ -20,6 +20,9 @@ pub struct WebhookEnabled {
     pub reachable: bool,
     /// What it signs them with.
     pub secret: String,
+    /// Whether secret and deploy key stayed as they were; `secret` is empty then.
+    #[serde(default)]
+    pub kept: bool,
     /// The public half of the deploy key, one line.
     pub deploy_key: String,
     /// The fingerprints of the host keys that are pinned, for an ssh address.

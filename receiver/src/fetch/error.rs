@@ -85,7 +85,7 @@ pub enum FetchError {
     },
     /// Another host key than the pinned one, or none is pinned.
     #[error(
-        "`{host}` shows another host key than the one that was pinned: it was replaced there, or somebody is in between\nhint: compare with what your forge publishes; if it is right, `zarpar webhooks enable` pins it anew"
+        "`{host}` shows another host key than the one that was pinned: it was replaced there, or somebody is in between\nhint: compare with what your forge publishes; if it is right, `zarpar webhooks enable APP --rotate` pins it anew"
     )]
     HostKey {
         /// The host.
