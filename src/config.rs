@@ -160,6 +160,12 @@ pub(crate) enum ConfigError {
         path: PathBuf,
         source: std::io::Error,
     },
+    /// The file that `ca` of `[fetch]` names cannot be read.
+    #[error("`ca` of `[fetch]`: cannot read the certificates in `{}`\nhint: is the path right, and may the server's user read the file?", path.display())]
+    Authorities {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// Not the TOML that is expected; the message has line and column.
     #[error("the configuration `{}` is wrong: {message}\nhint: correct it and start again; the keys are `data`, `http`, `https`, `console` (or `address` and `host` of `[console]`), `[engine] labels`, `user`, `authorized_keys` of `[ssh]`, and `enabled`, `directory`, `roots`, `contact`, `addresses`, `look_up_names` of `[acme]`, and `access_log` (`json`, `combined`, `off`), `access_log_static`, `connections_per_address` (0: no limit) of `[edge]`, and `allow` (addresses or networks), `ports`, `ca`, `timeout`, `max_size` of `[fetch]`, and `max_pack`, `max_file`, `max_expanded`, `receive_time` of `[git]`, and `at_once` (1 or more) of `[deploy]`", path.display())]
     Format { path: PathBuf, message: String },

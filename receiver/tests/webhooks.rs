@@ -65,6 +65,7 @@ impl World {
             deploy_key_public: String::new(),
             host_keys: Vec::new(),
             forge_token: false,
+            last_seen: None,
             created_at: Timestamp(1),
         };
         let secrets = SourceSecrets {

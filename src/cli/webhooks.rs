@@ -16,16 +16,22 @@ use super::{Listing, Remote, output, table};
 /// More than any token of a forge has, in bytes.
 const TOKEN: usize = 4096;
 
+/// What may be said of a repository that is followed already, without naming it once more.
+const CHANGES: [&str; 4] = ["rotate", "branch", "poll", "token_stdin"];
+
 #[derive(Debug, Subcommand)]
 pub(super) enum WebhooksCommand {
     /// Make a secret and a deploy key for a repository, and print what to do with them there
+    ///
+    /// When the app follows it already, `--branch`, `--poll` and `--token-stdin` change these
+    /// alone: secret and key stay as they are.
     Enable {
         app: AppName,
         /// `github`, `gitlab`, `gitea` (also for Forgejo) or `bitbucket`
-        #[arg(long, required_unless_present = "rotate")]
+        #[arg(long, required_unless_present_any = CHANGES)]
         provider: Option<Provider>,
         /// The repository, such as git@github.com:OWNER/REPO.git or an https address
-        #[arg(long, value_name = "URL", required_unless_present = "rotate")]
+        #[arg(long, value_name = "URL", required_unless_present_any = CHANGES)]
         repo: Option<RepositoryUrl>,
         /// The branch that is deployed (default: the app's deploy branch)
         #[arg(long)]

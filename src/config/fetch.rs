@@ -29,7 +29,7 @@ impl RawFetch {
     pub(super) fn resolve(self) -> Result<FetchRules, ConfigError> {
         let ca = match self.ca {
             Some(path) => {
-                let unreadable = |source| ConfigError::Read {
+                let unreadable = |source| ConfigError::Authorities {
                     path: path.clone(),
                     source,
                 };
@@ -99,7 +99,10 @@ mod tests {
             ("max_size = \"much\"", "found `much`"),
             ("max_size = \"0\"", "above 0"),
             ("ports = [70000]", "`70000`"),
-            ("ca = \"/nowhere.pem\"", "/nowhere.pem"),
+            (
+                "ca = \"/nowhere.pem\"",
+                "`ca` of `[fetch]`: cannot read the certificates in `/nowhere.pem`",
+            ),
             ("alow = []", "`alow`"),
         ] {
             let error = resolve(&format!("[fetch]\n{text}"))

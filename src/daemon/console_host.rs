@@ -84,6 +84,12 @@ impl Daemon {
         }
     }
 
+    /// Whether that address may mean something on other machines: not when it is a loopback
+    /// address.
+    pub(crate) fn console_is_reachable(&self) -> bool {
+        self.console_host.is_some() || !self.console.ip().is_loopback()
+    }
+
     /// Refuses a host that is not the console's.
     pub(super) fn is_the_console(&self, host: &HostName) -> anyhow::Result<()> {
         if self

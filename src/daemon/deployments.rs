@@ -100,9 +100,10 @@ impl Daemon {
         self.app(app)?;
         // What the app follows at a forge is its newest code; a push of another day is not.
         if revision.is_none()
-            && let Some(commit) = self.fetched_head(answer, app).await?
+            && let Some((source, commit)) = self.fetched_head(answer, app).await?
         {
-            let submission = self.intake.commit(app, commit, by, false)?;
+            let submission = self.intake.commit(app, commit.clone(), by, false)?;
+            self.note_seen(&source, &commit);
             return self.show(answer, app, submission).await;
         }
         let wanted = match revision {

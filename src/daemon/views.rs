@@ -93,7 +93,7 @@ pub(crate) fn key(key: &SshKey) -> KeyView {
 
 pub(crate) fn delivery(delivery: &Delivery) -> DeliveryView {
     let (deployment, release, reason) = match &delivery.state {
-        DeliveryState::Waiting => (None, None, None),
+        DeliveryState::Waiting => (None, None, delivery.last_try.as_ref()),
         DeliveryState::Deploying { deployment } => (Some(*deployment), None, None),
         DeliveryState::Live {
             release,

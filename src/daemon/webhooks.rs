@@ -2,6 +2,7 @@
 //! looks at them. What is kept in memory is who waits for a look and what the last looks of our
 //! own found; the deliveries themselves are in the store, so a crash loses none.
 
+mod change;
 mod clock;
 mod look;
 mod worker;
@@ -98,14 +99,10 @@ impl Daemon {
             );
         }
         let before = self.store.source(app)?;
-        if let Some(before) = &before
+        if let Some(before) = before.clone()
             && !wish.rotate
         {
-            anyhow::bail!(
-                "`{app}` follows `{}` of `{}` already\nhint: `zarpar webhooks enable {app} --rotate` makes a new secret and a new deploy key; `zarpar webhooks show {app}` shows what there is, `zarpar webhooks disable {app}` ends it",
-                before.branch,
-                before.url
-            );
+            return self.webhook_change(answer, wish, before).await;
         }
         let provider = wish
             .provider
@@ -115,7 +112,7 @@ impl Daemon {
             .or(before.as_ref().map(|before| before.url.clone()));
         let (Some(provider), Some(url)) = (provider, url) else {
             anyhow::bail!(
-                "`{app}` follows no repository yet, so there is nothing to make anew\nhint: `zarpar webhooks enable {app} --provider github --repo URL`"
+                "`{app}` follows no repository yet, so there is nothing to change or to make anew\nhint: `zarpar webhooks enable {app} --provider github --repo URL`"
             );
         };
         let host_keys = match url.transport() {
@@ -146,6 +143,10 @@ impl Daemon {
             (None, Some(before)) => before.branch.clone(),
             (None, None) => self.deploy_branch(app)?,
         };
+        let last_seen = before
+            .as_ref()
+            .filter(|before| before.url == url && before.branch == branch)
+            .and_then(|before| before.last_seen.clone());
         let source = Source {
             app: app.clone(),
             provider,
@@ -157,19 +158,33 @@ impl Daemon {
             deploy_key_public: key.public,
             host_keys,
             forge_token: secrets.forge_token.is_some(),
+            last_seen,
             created_at: SystemTime::now().into(),
         };
         tokio::task::block_in_place(|| self.store.put_source(&source, &secrets))?;
         self.webhooks.changed.notify_one();
         self.try_source(answer, &source, &secrets).await?;
+        self.enabled(answer, source, secrets.webhook, false).await
+    }
+
+    /// Answers with what to do at the forge; `kept` when nothing new is to be pasted there.
+    async fn enabled(
+        &self,
+        answer: &mut Answer,
+        source: Source,
+        secret: String,
+        kept: bool,
+    ) -> anyhow::Result<u8> {
         answer
             .reply(&WebhookEnabled {
-                app: app.to_string(),
+                app: source.app.to_string(),
                 provider: source.provider.to_string(),
                 repository: source.url.to_string(),
                 branch: source.branch.to_string(),
-                url: self.webhook_url(app),
-                secret: secrets.webhook,
+                url: self.webhook_url(&source.app),
+                reachable: self.console_is_reachable(),
+                secret,
+                kept,
                 deploy_key: source.deploy_key_public,
                 host_keys: fingerprints(&source.host_keys),
                 poll_seconds: source.poll_seconds,
@@ -205,12 +220,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// The head of the branch that the app follows, fetched now; `None` when it follows none.
+    /// What the app follows and the head of its branch, fetched now; `None` when it follows none.
     pub(crate) async fn fetched_head(
         &self,
         answer: &mut Answer,
         app: &AppName,
-    ) -> anyhow::Result<Option<CommitId>> {
+    ) -> anyhow::Result<Option<(Source, CommitId)>> {
         let (Some(source), Some(secrets)) =
             (self.store.source(app)?, self.store.source_secrets(app)?)
         else {
@@ -227,7 +242,16 @@ impl Daemon {
             credentials,
         };
         let head = zarpar_receiver::fetch(&self.repositories, app, &wanted, &self.fetch).await?;
-        Ok(Some(head))
+        Ok(Some((source, head)))
+    }
+
+    /// Notes which head was accepted for deployment. The deployment goes on when that fails.
+    pub(crate) fn note_seen(&self, source: &Source, head: &CommitId) {
+        let noted = tokio::task::block_in_place(|| self.store.note_seen(source, head));
+        if let Err(error) = noted {
+            let error = zarpar_model::explain(&error);
+            tracing::error!(app = %source.app, %error, "the head that was seen cannot be noted");
+        }
     }
 
     pub(crate) async fn webhook_show(

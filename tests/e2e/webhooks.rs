@@ -63,6 +63,7 @@ impl Forge {
         let made = world.json(&[&words[..], more].concat());
         let own = format!("http://127.0.0.1:{}/hooks/tienda", world.console);
         assert_eq!(made["url"], own.as_str());
+        assert_eq!(made["reachable"], false);
         let line = format!("{}\n", made["deploy_key"].as_str().unwrap());
         fs::write(world.path("forge/authorized"), line).unwrap();
         self.secret = made["secret"].as_str().unwrap().to_owned();
@@ -135,8 +136,23 @@ fn a_signed_delivery_deploys_what_the_branch_has() {
         forge.send(world.console, "ping", "p", "{}").text(),
         "pong\n"
     );
+    // Until the deploy key is added there, people see why it waits.
+    let authorized = world.path("forge/authorized");
+    let key = fs::read_to_string(&authorized).unwrap();
+    fs::write(&authorized, "").unwrap();
     let (status, said) = forge.deliver(&world, "one", &first);
     assert_eq!(status, 202, "{said}");
+    let reason = until("why it waits", 30, || {
+        let shown = world.json(&["webhooks", "show", "tienda", "--json"]);
+        let delivery = shown["deliveries"][0].clone();
+        assert_eq!(delivery["state"], "waiting", "{delivery}");
+        delivery["reason"].as_str().map(str::to_owned)
+    });
+    assert!(
+        reason.contains("deploy key in; the next try is at 2"),
+        "{reason}"
+    );
+    fs::write(&authorized, key).unwrap();
     let one = settled(&world, "one");
     assert_eq!(
         (&one["state"], &one["release"]),
@@ -204,20 +220,34 @@ fn a_signed_delivery_deploys_what_the_branch_has() {
     assert_eq!(site(&world), "by hand");
 
     // Looks of its own; and the secret of before opens nothing.
-    let again = world.cli(&[
+    let enable = [
         "webhooks",
         "enable",
         "tienda",
         "--provider",
         "github",
         "--repo",
-        &forge.url,
-    ]);
+    ];
+    let again = world.cli(&[&enable[..], &[&forge.url]].concat());
     assert!(!again.status.success());
+    let other = world.cli(&[&enable[..], &["https://github.com/yo/x", "--poll", "5m"]].concat());
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(!other.status.success(), "{said}");
+    assert!(
+        said.contains("`zarpar webhooks disable tienda` first"),
+        "{said}"
+    );
+    // One thing alone is changed with the secret and the key that are at the forge.
+    let shown = world.json(&["webhooks", "show", "tienda", "--json"]);
+    let kept = world.json(&["webhooks", "enable", "tienda", "--poll", "1h", "--json"]);
+    assert_eq!((&kept["kept"], &kept["secret"]), (&true.into(), &"".into()));
+    assert_eq!(kept["deploy_key"], shown["deploy_key"]);
+    assert_eq!(kept["poll_seconds"], 3600);
+    assert_eq!(forge.send(world.console, "ping", "q", "{}").status, 200);
     let before = std::mem::take(&mut forge.secret);
     let made = forge.enable(&world, &["--rotate", "--poll", "5s"]);
     assert_ne!(made["secret"], before.as_str());
-    let new = std::mem::replace(&mut forge.secret, before);
+    let mut new = std::mem::replace(&mut forge.secret, before);
     let fourth = forge.commit("four");
     let refused = forge.deliver(&world, "late", &fourth);
     assert_eq!(refused.0, 401);
@@ -225,6 +255,33 @@ fn a_signed_delivery_deploys_what_the_branch_has() {
         (site(&world) == "four").then_some(())
     });
     assert_eq!(world.newest("tienda")["by"], "poll:github");
+
+    // What people deploy by hand stays while the head does not change: neither a look of our own
+    // nor a delivery about it under another name brings it back.
+    world.ok(&["deploy", "tienda", &third]);
+    let by_hand = world.newest("tienda")["id"].clone();
+    let last_look = || {
+        let shown = world.json(&["webhooks", "show", "tienda", "--json"]);
+        shown["last_look"].as_str().unwrap().to_owned()
+    };
+    let before = last_look();
+    until("two looks of our own", 60, || {
+        (last_look() != before).then_some(())
+    });
+    let before = last_look();
+    until("another look of our own", 60, || {
+        (last_look() != before).then_some(())
+    });
+    std::mem::swap(&mut forge.secret, &mut new);
+    assert_eq!(forge.deliver(&world, "replay", &fourth).0, 202);
+    std::mem::swap(&mut forge.secret, &mut new);
+    let replay = settled(&world, "replay");
+    assert_eq!(replay["state"], "ignored", "{replay}");
+    let reason = replay["reason"].as_str().unwrap();
+    assert!(reason.contains("was deployed by deployment"), "{reason}");
+    assert_eq!(world.newest("tienda")["id"], by_hand);
+    assert_eq!(site(&world), "three");
+
     let shown = world.ok(&["webhooks", "show", "tienda"]);
     for secret in [&forge.secret, &new] {
         assert!(!shown.contains(secret.as_str()), "{shown}");

@@ -15,8 +15,14 @@ pub struct WebhookEnabled {
     pub branch: String,
     /// Where the forge sends its deliveries.
     pub url: String,
+    /// Whether other machines can reach that address; `false` when it is this machine's own.
+    #[serde(default = "yes")]
+    pub reachable: bool,
     /// What it signs them with.
     pub secret: String,
+    /// Whether secret and deploy key stayed as they were; `secret` is empty then.
+    #[serde(default)]
+    pub kept: bool,
     /// The public half of the deploy key, one line.
     pub deploy_key: String,
     /// The fingerprints of the host keys that are pinned, for an ssh address.
@@ -28,6 +34,11 @@ pub struct WebhookEnabled {
     /// Whether there is a token for the forge's interface.
     #[serde(default)]
     pub forge_token: bool,
+}
+
+/// A server of before this field said nothing, and nothing is to be warned of.
+fn yes() -> bool {
+    true
 }
 
 impl std::fmt::Debug for WebhookEnabled {

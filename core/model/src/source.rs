@@ -33,6 +33,10 @@ pub struct Source {
     /// Whether there is a token for the forge's interface; the token itself is sealed.
     #[serde(default)]
     pub forge_token: bool,
+    /// The head of the branch that was handed on for deployment last. The same head once more is
+    /// no news, whatever people deployed by hand since.
+    #[serde(default)]
+    pub last_seen: Option<CommitId>,
     /// When it was made, or made anew.
     pub created_at: Timestamp,
 }
@@ -111,6 +115,9 @@ pub struct Delivery {
     pub received_at: Timestamp,
     /// What became of it.
     pub state: DeliveryState,
+    /// While it waits: why the last try failed and when the next one is, in words.
+    #[serde(default)]
+    pub last_try: Option<String>,
 }
 
 /// What became of a delivery.

@@ -92,6 +92,7 @@ impl Store {
                 commit: new.commit,
                 received_at: new.received_at,
                 state: new.state,
+                last_try: None,
             };
             put(&mut writer, &delivery)?;
             writer.put(
@@ -123,6 +124,22 @@ impl Store {
             let found: Option<Delivery> = writer.get(Table::Deliveries, &row_key(app, *number))?;
             if let Some(mut delivery) = found {
                 delivery.state = state.clone();
+                put(&mut writer, &delivery)?;
+            }
+        }
+        writer.note()
+    }
+
+    /// Notes of deliveries that wait why the last try failed and when the next one is.
+    ///
+    /// # Errors
+    /// A failed read or write.
+    pub fn note_try(&self, app: &AppName, numbers: &[u64], said: &str) -> Result<(), StoreError> {
+        let mut writer = self.writer(Purpose::End)?;
+        for number in numbers {
+            let found: Option<Delivery> = writer.get(Table::Deliveries, &row_key(app, *number))?;
+            if let Some(mut delivery) = found {
+                delivery.last_try = Some(said.to_owned());
                 put(&mut writer, &delivery)?;
             }
         }

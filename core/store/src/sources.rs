@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use zarpar_model::{AppName, EnvKey, NameError, Source};
+use zarpar_model::{AppName, CommitId, EnvKey, NameError, Source};
 
 use crate::apps::the_app;
 use crate::commit::{Purpose, Writer};
@@ -67,6 +67,26 @@ impl Store {
     /// When one cannot be read.
     pub fn sources(&self) -> Result<Vec<Source>, StoreError> {
         self.read().list(Table::Sources, "")
+    }
+
+    /// Notes that this head of the branch that `source` follows was handed on for deployment. It
+    /// is durable: a head that looks new after a crash would undo what people deployed since. When
+    /// the app follows something else by now, nothing is written.
+    ///
+    /// # Errors
+    /// A failed read or write.
+    pub fn note_seen(&self, source: &Source, head: &CommitId) -> Result<(), StoreError> {
+        let mut writer = self.writer(Purpose::End)?;
+        let Some(mut now) = writer.get::<Source>(Table::Sources, source.app.as_str())? else {
+            return Ok(());
+        };
+        let same = now.url == source.url && now.branch == source.branch;
+        if !same || now.last_seen.as_ref() == Some(head) {
+            return Ok(());
+        }
+        now.last_seen = Some(head.clone());
+        writer.put(Table::Sources, source.app.as_str(), &now)?;
+        writer.commit()
     }
 
     /// What is secret about the source of an app; `None` when it follows no repository.

@@ -16,7 +16,7 @@ pub(crate) async fn resolve(
     rules: &FetchRules,
 ) -> Result<Vec<IpAddr>, FetchError> {
     if !rules.ports().contains(&port) {
-        return Err(FetchError::Port { port });
+        return Err(closed(port, rules));
     }
     let found = match host.parse::<IpAddr>() {
         Ok(address) => vec![address],
@@ -27,6 +27,18 @@ pub(crate) async fn resolve(
         .into_iter()
         .map(|address| judge(host, address, &own, rules))
         .collect()
+}
+
+fn closed(port: u16, rules: &FetchRules) -> FetchError {
+    let list = |ports: &[u16]| {
+        let texts: Vec<String> = ports.iter().map(u16::to_string).collect();
+        texts.join(", ")
+    };
+    FetchError::Port {
+        port,
+        allowed: list(&rules.ports()),
+        wanted: list(&[&rules.ports[..], &[port]].concat()),
+    }
 }
 
 async fn look_up(host: &str, port: u16) -> Result<Vec<IpAddr>, FetchError> {
@@ -145,6 +157,10 @@ mod tests {
         assert!(error.unwrap_err().to_string().contains("ports = [6379]"));
         let mut opened = rules(&["127.0.0.1"]);
         opened.ports = vec![8443];
+        let text = resolve("127.0.0.1", 6379, &opened).await.unwrap_err();
+        let text = text.to_string();
+        assert!(text.contains("the ports 22, 443, 8443, not"), "{text}");
+        assert!(text.contains("`ports = [8443, 6379]`"), "{text}");
         for port in [22, 443, 8443] {
             resolve("127.0.0.1", port, &opened).await.unwrap();
         }

@@ -39,11 +39,15 @@ pub enum FetchError {
     },
     /// A port that git is not served on.
     #[error(
-        "code is fetched from the ports 22 and 443, not from `{port}`\nhint: if your forge is there, write `ports = [{port}]` under `[fetch]` in the server's configuration and restart `zarpar serve`"
+        "code is fetched from the ports {allowed}, not from `{port}`\nhint: if your forge is there, write `ports = [{wanted}]` under `[fetch]` in the server's configuration and restart `zarpar serve`"
     )]
     Port {
         /// The port.
         port: u16,
+        /// Those that are allowed now.
+        allowed: String,
+        /// Those that the configuration has to name, this one included.
+        wanted: String,
     },
     /// Nobody answers, or somebody does who speaks neither TLS nor ssh.
     #[error(
@@ -81,7 +85,7 @@ pub enum FetchError {
     },
     /// Another host key than the pinned one, or none is pinned.
     #[error(
-        "`{host}` shows another host key than the one that was pinned: it was replaced there, or somebody is in between\nhint: compare with what your forge publishes; if it is right, `zarpar webhooks enable` pins it anew"
+        "`{host}` shows another host key than the one that was pinned: it was replaced there, or somebody is in between\nhint: compare with what your forge publishes; if it is right, `zarpar webhooks enable APP --rotate` pins it anew"
     )]
     HostKey {
         /// The host.

@@ -246,6 +246,7 @@ fn source(provider: Provider) -> Source {
         deploy_key_public: String::new(),
         host_keys: Vec::new(),
         forge_token: false,
+        last_seen: None,
         created_at: Timestamp(1),
     }
 }

@@ -25,31 +25,47 @@ pub(super) fn steps(made: &WebhookEnabled) -> String {
         "`{}` follows `{}` of {}\n\n",
         made.app, made.branch, made.repository
     );
+    if made.kept {
+        text.push_str(&format!(
+            "Secret and deploy key are as before, so nothing is to be pasted there. `zarpar webhooks show {}` shows what there is\n",
+            made.app
+        ));
+        if let Some(seconds) = made.poll_seconds {
+            let poll = zarpar_model::show_span(std::time::Duration::from_secs(seconds));
+            text.push_str(&format!("It is also looked at every {poll}\n"));
+        }
+        return text.trim_end().to_owned();
+    }
     for key in &made.host_keys {
         text.push_str(&format!(
             "The host key that is trusted from now on: {key}\nCompare it with what your forge publishes.\n\n"
         ));
     }
-    let key = if by_ssh {
-        "1. Let this server read the repository"
-    } else {
-        "1. Only for an ssh address such as git@HOST:OWNER/REPO.git: let this server read the repository"
-    };
+    // Over https no deploy key is asked for.
+    if by_ssh {
+        text.push_str(&format!(
+            "1. Let this server read the repository\n   {page}: {}\n   {}\n   Key:\n\n{}\n\n",
+            names.keys, names.key_fields, made.deploy_key
+        ));
+    }
+    let step = if by_ssh { 2 } else { 1 };
     text.push_str(&format!(
-        "{key}\n   {page}: {}\n   {}\n   Key:\n\n{}\n\n",
-        names.keys, names.key_fields, made.deploy_key
-    ));
-    text.push_str(&format!(
-        "2. Have the forge tell of each push\n   {page}: {}\n   {}:\n\n{}\n\n   {} (shown this once):\n\n{}\n\n   {}\n\n",
+        "{step}. Have the forge tell of each push\n   {page}: {}\n   {}:\n\n{}\n\n   {} (shown this once):\n\n{}\n\n   {}\n\n",
         names.hooks, names.url, made.url, names.secret, made.secret, names.more
     ));
+    if !made.reachable {
+        text.push_str(&format!(
+            "   warning: a forge cannot reach this address, it is this machine's own\n   hint: write `host = \"…\"` under `[console]` in the server's configuration, restart `zarpar serve` and\n   `zarpar webhooks show {0}` shows the address; or `zarpar webhooks enable {0} --poll 5m` looks without being told\n\n",
+            made.app
+        ));
+    }
     text.push_str(&format!(
-        "3. Push to `{}`, or {}; then `zarpar webhooks show {}` says what came and what became of it\n",
-        made.branch, names.resend, made.app
+        "{}. Push to `{}`, or {}; then `zarpar webhooks show {}` says what came and what became of it\n",
+        step + 1, made.branch, names.resend, made.app
     ));
     if !made.forge_token {
         text.push_str(&format!(
-            "\nTo have the result shown at the commit there{}, give a token:\n{}\n`zarpar webhooks enable {} --rotate --token-stdin` reads it and makes secret and key anew\n",
+            "\nTo have the result shown at the commit there{}, give a token:\n{}\n`zarpar webhooks enable {} --token-stdin` reads it; secret and key stay as they are\n",
             if by_ssh { "" } else { ", and to fetch a private repository over https" },
             names.token,
             made.app
@@ -125,7 +141,9 @@ mod tests {
             repository: repository.to_owned(),
             branch: "main".to_owned(),
             url: "https://ship.example/hooks/tienda".to_owned(),
+            reachable: true,
             secret: "the-secret".to_owned(),
+            kept: false,
             deploy_key: "ssh-ed25519 AAAA zarpar:tienda".to_owned(),
             host_keys: Vec::new(),
             poll_seconds: None,
@@ -150,8 +168,29 @@ mod tests {
             assert!(text.contains("https://github.com/yo/tienda: "), "{text}");
             assert!(text.contains("--token-stdin"), "{text}");
         }
+        let mut own = made("https://github.com/yo/tienda.git");
+        assert!(!steps(&own).contains("warning"));
+        own.reachable = false;
+        let text = steps(&own);
+        assert!(text.contains("a forge cannot reach this address"), "{text}");
         let text = steps(&made("https://github.com/yo/tienda.git"));
         assert!(text.contains("https://github.com/yo/tienda: "), "{text}");
-        assert!(text.contains("Only for an ssh address"), "{text}");
+        assert!(
+            !text.contains("deploy key") && !text.contains(&own.deploy_key),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n1. Have the forge") && text.contains("\n2. Push"),
+            "{text}"
+        );
+        own.kept = true;
+        own.secret = String::new();
+        own.poll_seconds = Some(300);
+        let text = steps(&own);
+        assert!(
+            text.contains("as before") && text.contains("every 5 m"),
+            "{text}"
+        );
+        assert!(!text.contains("Payload URL"), "{text}");
     }
 }

@@ -73,6 +73,7 @@ mod tests {
             deploy_key_public: String::new(),
             host_keys: Vec::new(),
             forge_token: false,
+            last_seen: None,
             created_at: Timestamp(1),
         }
     }

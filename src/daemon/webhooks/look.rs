@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use zarpar_control::Secret;
 use zarpar_model::{
-    AppName, CommitId, Delivery, DeliveryState, DeploymentId, DeploymentKind, Source, Timestamp,
-    Transport, explain,
+    AppName, CommitId, Delivery, DeliveryState, DeploymentId, DeploymentKind, Outcome, Source,
+    Timestamp, Transport, explain,
 };
 use zarpar_receiver::{Credentials, FetchSource, Submission};
 use zarpar_store::SourceSecrets;
@@ -90,7 +90,7 @@ async fn try_look(
     tokio::task::block_in_place(|| store.settle_deliveries(app, &passed))?;
     let current: Vec<u64> = current.iter().map(|delivery| delivery.number).collect();
     let polled = numbers.is_empty();
-    if polled && !is_new(daemon, app, &head)? {
+    if polled && source.last_seen.as_ref() == Some(&head) {
         note(
             daemon,
             app,
@@ -99,6 +99,13 @@ async fn try_look(
         return Ok(None);
     }
     if current.is_empty() && !polled {
+        return Ok(None);
+    }
+    if !polled
+        && source.last_seen.as_ref() == Some(&head)
+        && let Some(handled) = handled(daemon, &source, &head)?
+    {
+        settle(daemon, app, &current, &handled);
         return Ok(None);
     }
     let how = if polled { "poll" } else { "webhook" };
@@ -110,7 +117,10 @@ async fn try_look(
             &format!("`{}` is at {}, deployed", source.branch, head.short()),
         );
     }
-    match daemon.intake.commit(app, head, by, true)? {
+    let submission = daemon.intake.commit(app, head.clone(), by, true)?;
+    // After it is accepted: a crash in between submits the same head once more, and loses none.
+    daemon.note_seen(&source, &head);
+    match submission {
         Submission::AlreadyLive { release } => {
             let live = DeliveryState::Live {
                 release: Some(release),
@@ -143,7 +153,8 @@ async fn head(
 ) -> anyhow::Result<CommitId> {
     let mut behind = false;
     let mut last = None;
-    for wait in TRIES {
+    let nexts = TRIES.iter().skip(1).map(Some).chain([None]);
+    for (wait, next) in TRIES.into_iter().zip(nexts) {
         tokio::time::sleep(wait).await;
         let wanted = FetchSource {
             url: &source.url,
@@ -159,7 +170,11 @@ async fn head(
             }
             Ok(head) => return Ok(head),
             Err(error) => {
-                tracing::info!(app = %source.app, reason = %explain(&error), "a fetch failed");
+                let reason = explain(&error);
+                tracing::info!(app = %source.app, %reason, "a fetch failed");
+                if let Some(next) = next {
+                    note_try(daemon, &source.app, deliveries, &reason, *next);
+                }
                 last = Some(Err(error));
             }
         }
@@ -194,29 +209,51 @@ pub(super) fn credentials(source: &Source, secrets: SourceSecrets) -> Credential
     }
 }
 
-/// Whether a head that nobody told us of is to be deployed: not when it is what was asked for the
-/// last time, also when that failed or was rolled back since.
-fn is_new(daemon: &Daemon, app: &AppName, head: &CommitId) -> anyhow::Result<bool> {
+/// What a delivery about a head that was seen before comes to, when there is nothing to do: the
+/// head was deployed, and what is live now is what people chose since. `None` when it failed or is
+/// under way: sent once more after a failure, it deploys.
+fn handled(
+    daemon: &Daemon,
+    source: &Source,
+    head: &CommitId,
+) -> anyhow::Result<Option<DeliveryState>> {
+    let app = &source.app;
     let last = daemon
         .store
         .deployments(app, usize::MAX)?
         .into_iter()
-        .find_map(|deployment| match deployment.kind {
-            DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => Some(commit),
-            _ => None,
+        .find(|deployment| match &deployment.kind {
+            DeploymentKind::Push { commit, .. } | DeploymentKind::Deploy { commit } => {
+                commit == head
+            }
+            _ => false,
         });
-    let last = match last {
-        Some(last) => Some(last),
-        None => {
-            let active = daemon.app(app)?.active;
-            let release = active.map(|active| daemon.store.release(app, active));
-            release
-                .transpose()?
-                .flatten()
-                .and_then(|release| release.commit)
-        }
+    let Some(last) = last else {
+        return Ok(None);
     };
-    Ok(last.as_ref() != Some(head))
+    if !matches!(
+        last.phase.outcome(),
+        Some(Outcome::Live | Outcome::Superseded)
+    ) {
+        return Ok(None);
+    }
+    let active = daemon.app(app)?.active;
+    let release = active.map(|active| daemon.store.release(app, active));
+    let live = release.transpose()?.flatten();
+    if let Some(live) = live.filter(|live| live.commit.as_ref() == Some(head)) {
+        return Ok(Some(DeliveryState::Live {
+            release: Some(live.number),
+            deployment: None,
+        }));
+    }
+    Ok(Some(DeliveryState::Ignored {
+        reason: format!(
+            "{} is the head of `{}` as before and was deployed by deployment {}; something else was deployed or rolled back to since, and stays\nhint: `zarpar deploy {app}` deploys the head again",
+            head.short(),
+            source.branch,
+            last.id
+        ),
+    }))
 }
 
 fn no_longer_head(delivery: &Delivery, source: &Source, head: &CommitId) -> DeliveryState {
@@ -257,6 +294,22 @@ pub(super) fn settle(daemon: &Daemon, app: &AppName, numbers: &[u64], state: &De
     if let Err(error) = tokio::task::block_in_place(|| daemon.store.settle_deliveries(app, &states))
     {
         tracing::error!(%app, error = %explain(&error), "what became of deliveries cannot be noted");
+    }
+}
+
+/// Lets people see why deliveries still wait. That it cannot be noted holds nothing up.
+fn note_try(daemon: &Daemon, app: &AppName, waiting: &[Delivery], reason: &str, next: Duration) {
+    let numbers: Vec<u64> = waiting.iter().map(|delivery| delivery.number).collect();
+    if numbers.is_empty() {
+        return;
+    }
+    let at: Timestamp = (SystemTime::now() + next).into();
+    let (first, rest) = reason.split_once('\n').unwrap_or((reason, ""));
+    let said = format!("{first}; the next try is at {at}\n{rest}");
+    if let Err(error) =
+        tokio::task::block_in_place(|| daemon.store.note_try(app, &numbers, said.trim_end()))
+    {
+        tracing::error!(%app, error = %explain(&error), "why deliveries wait cannot be noted");
     }
 }
 

@@ -18,6 +18,7 @@ fn follow(store: &Store, app: &str) {
         deploy_key_public: "ssh-ed25519 AAAA".to_owned(),
         host_keys: Vec::new(),
         forge_token: false,
+        last_seen: None,
         created_at: Timestamp(1),
     };
     store.put_source(&source, &secrets()).unwrap();
