@@ -44,7 +44,8 @@ def say(text):
 until(rb"[$#] $")
 raw = termios.tcgetattr(terminal)[3] & (termios.ICANON | termios.ECHO | termios.ISIG) == 0
 if how == "talk":
-    say(b"stty size\r")
+    # The window's size comes behind the first bytes: a container has none until it runs.
+    say(b"until [ \"$(stty size)\" = '33 101' ]; do sleep 0.1; done; stty size\r")
     until(rb"33 101\r\n(.|\n)*[$#] $")
     # Interrupts what runs in the container, and nothing else.
     say(b"echo wai''ting; sleep 1000\r")
