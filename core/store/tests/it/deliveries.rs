@@ -177,3 +177,25 @@ fn a_source_is_in_the_export() {
     );
     assert!(store.source(&name("tienda")).unwrap().is_some());
 }
+
+#[test]
+fn the_head_that_was_seen_is_kept_with_what_is_followed_alone() {
+    let world = World::new();
+    let store = world.open();
+    store.create_app(app("tienda", &[]), env(&[])).unwrap();
+    follow(&store, "tienda");
+    let head = "a".repeat(40).parse().unwrap();
+    let before = store.source(&name("tienda")).unwrap().unwrap();
+    store.note_seen(&before, &head).unwrap();
+    let seen = || store.source(&name("tienda")).unwrap().unwrap().last_seen;
+    assert_eq!(seen(), Some(head.clone()));
+    // A look that began before another branch was chosen says nothing about that one.
+    let mut other = before.clone();
+    other.branch = "next".parse().unwrap();
+    store.put_source(&other, &secrets()).unwrap();
+    store.note_seen(&before, &head).unwrap();
+    assert_eq!(seen(), None);
+    store.remove_source(&name("tienda")).unwrap();
+    store.note_seen(&other, &head).unwrap();
+    assert_eq!(store.source(&name("tienda")).unwrap(), None);
+}
