@@ -217,7 +217,7 @@ fn words(world: &World, sshd: &Sshd) {
     // A terminal in the container, although sshd gives none.
     let sized = sshd.say(
         "ops",
-        "run tienda --tty --rows 33 --columns 77 -- sh -c 'sleep 0.3; tty; stty size'",
+        "run tienda --tty --rows 33 --columns 77 -- sh -c 'until [ \"$(stty size)\" = \"33 77\" ]; do sleep 0.1; done; tty; stty size'",
     );
     let shown = succeeded(&sized);
     assert!(
